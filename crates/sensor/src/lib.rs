@@ -1,0 +1,3 @@
+//! The sensor: what runs on a protected machine.
+
+pub mod observe;
