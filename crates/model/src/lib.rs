@@ -1,0 +1,27 @@
+//! The words of Garrison: typed ids, machines, alerts, incidents, rules and the enumerations they use, each with its
+//! wire spelling.
+//!
+//! This crate never does I/O, never reads a clock and never spawns anything; it may be used by every other crate.
+//! Field names on the wire are camelCase, as in the endpoint APIs that existing clients know.
+
+pub mod alert;
+pub mod device;
+pub mod id;
+pub mod incident;
+pub mod page;
+pub mod process;
+pub mod rule;
+pub mod suppression;
+pub mod time;
+pub mod words;
+
+pub use alert::*;
+pub use device::*;
+pub use id::*;
+pub use incident::*;
+pub use page::*;
+pub use process::*;
+pub use rule::*;
+pub use suppression::*;
+pub use time::*;
+pub use words::*;
