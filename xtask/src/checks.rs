@@ -1,0 +1,116 @@
+//! `cargo xtask test`: everything, in the order in which it fails fastest.
+
+use crate::tools::{Done, cargo, command, fail, find, output, root, run, skip};
+use crate::{packages, stage, tidy};
+use std::process::Command;
+
+/// Runs the tests; words select parts.
+fn run_parts(parts: &[&str], yes: bool) -> Done {
+    let wants = |part: &str| parts.is_empty() || parts.contains(&part);
+    packages::install(&[packages::BUILD, packages::TEST], yes)?;
+    if wants("fmt") {
+        run("format", cargo().args(["fmt", "--all", "--check"]))?;
+    }
+    if wants("tidy") {
+        tidy::run()?;
+    }
+    if wants("lint") {
+        let args = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+        run("lints", cargo().args(args))?;
+    }
+    if wants("cargo") {
+        run("building", cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;
+        run("unit, golden, property, integration and kernel tests", cargo().args(["test", "--workspace", "--quiet"]))?;
+    }
+    if wants("console") {
+        console()?;
+    }
+    if wants("live") {
+        live()?;
+    }
+    Ok(())
+}
+
+/// Entry of `cargo xtask test`.
+pub fn test(args: &[&str]) -> Done {
+    let yes = args.contains(&"--yes") || std::env::var_os("CI").is_some();
+    let parts: Vec<&str> = args.iter().copied().filter(|a| !a.starts_with('-')).collect();
+    let known = ["fmt", "tidy", "lint", "cargo", "console", "live"];
+    if let Some(bad) = parts.iter().find(|p| !known.contains(p)) {
+        return fail(format!("there is no part `{bad}`; use {}", known.join(", ")));
+    }
+    run_parts(&parts, yes)
+}
+
+/// Writes the generated reference pages.
+pub fn docs() -> Done {
+    let args = ["test", "--workspace", "--quiet", "the_reference_page_is_current"];
+    run("reference pages", cargo().args(args).env("GARRISON_BLESS", "1"))
+}
+
+fn node_major() -> Option<u32> {
+    let text = output(&mut command("node", ["--version"])).ok()?;
+    text.trim().trim_start_matches('v').split('.').next()?.parse().ok()
+}
+
+fn npm(args: &[&str]) -> Command {
+    let mut c = command("npm", args);
+    c.current_dir(root().join("console"));
+    c
+}
+
+/// Installs the console's packages once for its lock file.
+fn console_packages() -> Done {
+    run(
+        "console: packages",
+        npm(&["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"])
+            .env("npm_config_update_notifier", "false"),
+    )
+}
+
+fn console() -> Done {
+    match node_major() {
+        Some(major) if major >= 20 => {}
+        found => {
+            skip(&format!(
+                "the console's own checks need node 20 or newer, found {found:?}; its built form is in the tree"
+            ));
+            return Ok(());
+        }
+    }
+    console_packages()?;
+    for script in ["typecheck", "lint", "test", "check:dist", "e2e:mock"] {
+        run(&format!("console: {script}"), &mut npm(&["run", "--silent", script]))?;
+    }
+    Ok(())
+}
+
+/// The real thing in a real browser: server, sensor, attack, console.
+fn live() -> Done {
+    if find("node").is_none() || find("chromium").is_none() {
+        skip("the live browser test needs node and chromium");
+        return Ok(());
+    }
+    if !root().join("console/node_modules").exists() {
+        console_packages()?;
+    }
+    let mut stage = stage::Stage::build_and_start()?;
+    let tested = stage.sign_in_link().and_then(|link| {
+        stage.attack_in_background();
+        let mut c = npm(&["run", "--silent", "e2e:live"]);
+        run(
+            "console: live in the browser",
+            c.env("GARRISON_CONSOLE_URL", stage.console_url()).env("GARRISON_LINK", link),
+        )
+    });
+    let shown = stage.incident_with_tree();
+    let stopped = stage.stop();
+    tested?;
+    let tree = shown?;
+    for word in ["bash", "apache2", "xmrig"] {
+        if !tree.contains(word) {
+            return fail(format!("the incident's tree does not show `{word}`:\n{tree}"));
+        }
+    }
+    stopped
+}

@@ -1,0 +1,34 @@
+//! `cargo xtask dist`: .deb and .rpm packages of both programs, with their systemd units, in `dist/`.
+
+use crate::tools::{Done, cache, cargo, command, output, root, run, say};
+use std::path::PathBuf;
+
+/// Entry.
+pub fn run_dist() -> Done {
+    let out = root().join("dist");
+    std::fs::create_dir_all(&out)?;
+    let tools = cache().join("tools");
+    for (tool, version) in [("cargo-deb", "3.8"), ("cargo-generate-rpm", "0.21")] {
+        if !tools.join("bin").join(tool).exists() {
+            let root = tools.display().to_string();
+            run(
+                &format!("installing {tool}"),
+                cargo().args(["install", tool, "--version", version, "--locked", "--quiet", "--root", &root]),
+            )?;
+        }
+    }
+    let args = ["build", "--release", "-p", "garrison-server", "-p", "garrison-sensor", "--bins"];
+    run("building, optimised", cargo().args(args))?;
+    let tool = |name: &str| -> PathBuf { tools.join("bin").join(name) };
+    let target = crate::tools::target();
+    for package in ["garrison-server", "garrison-sensor"] {
+        let folder = package.trim_start_matches("garrison-");
+        let mut deb = command(tool("cargo-deb"), ["-p", package, "--no-build", "--output"]);
+        run(&format!("{package}.deb"), deb.arg(&out).current_dir(root()).env("CARGO_TARGET_DIR", &target))?;
+        let mut rpm = command(tool("cargo-generate-rpm"), ["-p", &format!("crates/{folder}"), "--output"]);
+        run(&format!("{package}.rpm"), rpm.arg(&out).current_dir(root()).env("CARGO_TARGET_DIR", &target))?;
+    }
+    say("packages:");
+    print!("{}", output(command("ls", ["-l"]).arg(&out))?);
+    Ok(())
+}

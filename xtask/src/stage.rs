@@ -1,0 +1,190 @@
+//! A server and a sensor on this machine, from the build folder, in a folder of their own: for the demo and for the
+//! browser test.
+
+use crate::attack::Attack;
+use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, program, run, say, wait_for};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// The running pair.
+pub struct Stage {
+    folder: PathBuf,
+    http: String,
+    server: Child,
+    sensor: Child,
+    attack: Option<std::thread::JoinHandle<Done>>,
+}
+
+impl Stage {
+    /// Builds both programs, starts the server, enrols this machine and starts the sensor.
+    pub fn build_and_start() -> Done<Self> {
+        let args = ["build", "-p", "garrison-server", "-p", "garrison-sensor"];
+        run("building (the first time this takes several minutes)", cargo().args(args))?;
+        let folder = std::env::temp_dir().join(format!("garrison-stage-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        say("starting the server with its embedded defaults");
+        let data = folder.join("server");
+        let args =
+            ["serve", "--data", &path(&data), "--http", "127.0.0.1:0", "--gateway", "127.0.0.1:0"].map(String::from);
+        let server = spawn(&program("garrison"), &args, &folder.join("server.log"))?;
+        let mut stage = Self { folder, http: String::new(), server, sensor: placeholder()?, attack: None };
+        let addresses = wait_for(Duration::from_secs(30), || {
+            let text = std::fs::read_to_string(data.join("run/addresses.json")).ok()?;
+            Some((json_text(&text, "http")?, json_text(&text, "gateway")?))
+        });
+        let Some((http, gateway)) = addresses else {
+            return stage.give_up("the server did not start", "server.log");
+        };
+        stage.http = http;
+        say("enrolling this machine");
+        let token = stage.garrison(&["token", "create", "--name", "demo", "--output", "json"])?;
+        let token = json_text(&token, "token").ok_or_else(|| Failure(format!("no token in {token}")))?;
+        let state = path(&stage.folder.join("sensor"));
+        let sensor = program("garrison-sensor");
+        output(
+            command(&sensor, ["enrol", "--server", &gateway, "--token", &token, "--state-dir", &state])
+                .stdin(Stdio::null()),
+        )?;
+        say("starting the sensor");
+        let args = ["run", "--state-dir", &state].map(String::from);
+        stage.sensor = spawn(&sensor, &args, &stage.folder.join("sensor.log"))?;
+        let active = wait_for(Duration::from_mins(1), || {
+            let devices = stage.garrison(&["device", "list", "--output", "json"]).ok()?;
+            devices.contains("\"Active\"").then_some(())
+        });
+        if active.is_none() {
+            return stage.give_up("the sensor did not become active", "sensor.log");
+        }
+        Ok(stage)
+    }
+
+    fn give_up<T>(self, words: &str, log: &str) -> Done<T> {
+        let log = std::fs::read_to_string(self.folder.join(log)).unwrap_or_default();
+        let last: Vec<&str> = log.lines().rev().take(30).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        let _ = self.stop();
+        fail(format!("{words}; its last words:\n{}", last.join("\n")))
+    }
+
+    /// The operator's program, pointed at this server.
+    pub fn garrison_command(&self, args: &[&str]) -> Command {
+        let mut c = command(program("garrison"), args);
+        c.env("GARRISON_DATA", self.folder.join("server")).env("GARRISON_URL", self.console_url());
+        c
+    }
+
+    /// Runs it and gives back its output.
+    pub fn garrison(&self, args: &[&str]) -> Done<String> {
+        output(self.garrison_command(args).stdin(Stdio::null()))
+    }
+
+    /// Where the console is.
+    pub fn console_url(&self) -> String {
+        if self.http.starts_with("http") { self.http.clone() } else { format!("http://{}", self.http) }
+    }
+
+    /// A one-time link into the console.
+    pub fn sign_in_link(&self) -> Done<String> {
+        let answer = self.garrison(&["user", "link", "--output", "json"])?;
+        json_text(&answer, "url").ok_or_else(|| Failure(format!("no link in {answer}")))
+    }
+
+    /// What the sensor says of its own sight.
+    pub fn sensor_health(&self) -> Done<String> {
+        let state = path(&self.folder.join("sensor"));
+        let args = ["health", "--state-dir", &state];
+        let out = command(program("garrison-sensor"), args).stdin(Stdio::null()).output()?;
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+
+    /// Plays the attack now.
+    pub fn attack(&self) -> Done {
+        let attack = Attack::prepare()?;
+        let played = attack.play(false);
+        attack.undo()?;
+        played
+    }
+
+    /// Plays the attack a little later, while a browser watches.
+    pub fn attack_in_background(&mut self) {
+        self.attack = Some(std::thread::spawn(|| {
+            std::thread::sleep(Duration::from_secs(8));
+            let attack = Attack::prepare()?;
+            let played = attack.play(true);
+            attack.undo()?;
+            played
+        }));
+    }
+
+    /// The incident with the most alerts, as the terminal shows it, once it has at least four.
+    pub fn incident_with_tree(&mut self) -> Done<String> {
+        if let Some(attack) = self.attack.take() {
+            attack.join().map_err(|_| Failure("the attack panicked".into()))??;
+        }
+        let found = wait_for(Duration::from_secs(30), || {
+            let list = self.garrison(&["incident", "list", "--output", "json"]).ok()?;
+            let best = list
+                .split("\"id\":")
+                .skip(1)
+                .filter_map(|part| {
+                    let id: u64 = part.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+                    let alerts: u64 = json_text(part, "alertCount")?.parse().ok()?;
+                    Some((alerts, id))
+                })
+                .max()?;
+            (best.0 >= 4).then_some(best.1)
+        });
+        let Some(id) = found else { return fail("no incident with four alerts came within 30 seconds") };
+        self.garrison(&["incident", "show", &id.to_string()])
+    }
+
+    /// The folder with data and logs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Stops both and removes their folder.
+    pub fn stop(mut self) -> Done {
+        stop(&mut self.sensor);
+        stop(&mut self.server);
+        std::fs::remove_dir_all(&self.folder)?;
+        Ok(())
+    }
+
+    /// Leaves both running; says their process ids.
+    pub fn leave(self) -> (u32, u32) {
+        (self.server.id(), self.sensor.id())
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Stands where the sensor will be until it is started; it has ended already.
+fn placeholder() -> Done<Child> {
+    Ok(Command::new("true").spawn()?)
+}
+
+/// In a process group of its own, so that Ctrl-C reaches us first and we stop them in order.
+fn spawn(program: &Path, args: &[String], log: &Path) -> Done<Child> {
+    let log = std::fs::File::create(log)?;
+    let mut c = command(program, args);
+    c.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+    c.spawn().map_err(|e| Failure(format!("cannot start {}: {e}", program.display())))
+}
+
+/// Asks a program to end, and ends it after ten seconds.
+fn stop(child: &mut Child) {
+    if matches!(child.try_wait(), Ok(Some(_))) {
+        return;
+    }
+    let _ = command("kill", ["-TERM", &child.id().to_string()]).status();
+    let ended = wait_for(Duration::from_secs(10), || child.try_wait().ok().flatten());
+    if ended.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
