@@ -1,0 +1,195 @@
+//! Regular expressions: compiled within bounds, and looked through for text that every match must contain, so that
+//! they only run on values that may match.
+
+use crate::Limits;
+use crate::diagnostic::{Code, shown};
+use crate::pattern::fold_char;
+use regex_automata::meta;
+use regex_automata::util::syntax;
+use regex_syntax::hir::{Hir, HirKind};
+
+/// A compiled expression.
+#[derive(Debug, Clone)]
+pub(crate) struct Expression {
+    /// With its flags, as `(?i)…`; two tests with equal text are one.
+    pub text: String,
+    pub regex: meta::Regex,
+    /// Folded text of which every matching value, folded, holds at least one; empty if nothing is certain.
+    pub atoms: Vec<Vec<u8>>,
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+/// Shorter atoms are found nearly everywhere.
+const ATOM_BYTES_MIN: usize = 3;
+/// Alternatives worth looking for instead of one expression.
+const ATOMS_MAX: usize = 64;
+
+/// The sub-modifiers of `re`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Flags {
+    pub insensitive: bool,
+    pub multi_line: bool,
+    pub dot_all: bool,
+}
+
+pub(crate) fn compile(text: &str, flags: Flags, limits: &Limits) -> Result<Expression, (Code, String)> {
+    if text.len() > limits.regex_bytes_max {
+        let message = format!("the expression has {} bytes, the limit is {}", text.len(), limits.regex_bytes_max);
+        return Err((Code::RegexTooBig, message));
+    }
+    let syntax = syntax::Config::new()
+        .case_insensitive(flags.insensitive)
+        .multi_line(flags.multi_line)
+        .dot_matches_new_line(flags.dot_all)
+        // Deep nesting overflows stacks; real expressions stay below ten.
+        .nest_limit(50);
+    let hir = syntax::parse_with(text, &syntax).map_err(|error| {
+        let first = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+        (Code::BadRegex, format!("`{}`: {}", shown(text), first.trim_start_matches("error: ")))
+    })?;
+    let config = meta::Config::new()
+        .nfa_size_limit(Some(limits.regex_compiled_bytes_max))
+        .onepass_size_limit(Some(limits.regex_compiled_bytes_max / 4))
+        .dfa_size_limit(Some(limits.regex_compiled_bytes_max / 4))
+        // The lazy automaton's memory for one expression and thread.
+        .hybrid_cache_capacity(256 * 1024);
+    let regex = meta::Builder::new().configure(config).build_from_hir(&hir).map_err(|error| {
+        let code = if error.size_limit().is_some() { Code::RegexTooBig } else { Code::BadRegex };
+        (code, format!("`{}`: {error}", shown(text)))
+    })?;
+    let mut letters = String::new();
+    for (on, letter) in [(flags.insensitive, 'i'), (flags.multi_line, 'm'), (flags.dot_all, 's')] {
+        if on {
+            letters.push(letter);
+        }
+    }
+    let text = if letters.is_empty() { text.to_owned() } else { format!("(?{letters}){text}") };
+    let atoms = required(&hir, 0).filter(|atoms| usable(atoms)).unwrap_or_default();
+    Ok(Expression { text, regex, atoms })
+}
+
+fn usable(atoms: &[Vec<u8>]) -> bool {
+    !atoms.is_empty() && atoms.len() <= ATOMS_MAX && atoms.iter().all(|atom| atom.len() >= ATOM_BYTES_MIN)
+}
+
+/// A set of folded texts of which every match holds one. Of all that could be required, the set whose shortest member
+/// is longest is kept: it is the rarest.
+fn required(hir: &Hir, depth: usize) -> Option<Vec<Vec<u8>>> {
+    if depth > 60 {
+        return None;
+    }
+    match hir.kind() {
+        HirKind::Literal(_) | HirKind::Class(_) => single(hir).map(|text| vec![text]),
+        HirKind::Capture(capture) => required(&capture.sub, depth + 1),
+        HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub, depth + 1),
+        HirKind::Alternation(branches) => {
+            let mut all = Vec::new();
+            for branch in branches {
+                all.extend(required(branch, depth + 1)?);
+            }
+            (all.len() <= ATOMS_MAX).then_some(all)
+        }
+        HirKind::Concat(parts) => {
+            let mut best: Option<Vec<Vec<u8>>> = None;
+            let mut run: Vec<u8> = Vec::new();
+            for part in parts {
+                if let Some(text) = single(part) {
+                    run.extend(text);
+                    continue;
+                }
+                consider(&mut best, std::mem::take(&mut run));
+                if let Some(atoms) = required(part, depth + 1).filter(|atoms| better(atoms, best.as_ref())) {
+                    best = Some(atoms);
+                }
+            }
+            consider(&mut best, run);
+            best
+        }
+        _ => None,
+    }
+}
+
+fn consider(best: &mut Option<Vec<Vec<u8>>>, run: Vec<u8>) {
+    let atoms = vec![run];
+    if better(&atoms, best.as_ref()) {
+        *best = Some(atoms);
+    }
+}
+
+fn better(atoms: &[Vec<u8>], than: Option<&Vec<Vec<u8>>>) -> bool {
+    let shortest = |atoms: &[Vec<u8>]| atoms.iter().map(Vec::len).min().unwrap_or(0);
+    shortest(atoms) > than.map_or(0, |than| shortest(than))
+}
+
+/// The one folded text of a piece that has only one: a literal, or a class such as `[Aa]` whose members fold alike.
+fn single(hir: &Hir) -> Option<Vec<u8>> {
+    match hir.kind() {
+        HirKind::Literal(literal) => {
+            let text = std::str::from_utf8(&literal.0).ok()?;
+            Some(text.chars().map(fold_char).collect::<String>().into_bytes())
+        }
+        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => {
+            let mut found = None;
+            // A class of more than eight characters does not fold to one.
+            if class.ranges().iter().map(regex_syntax::hir::ClassUnicodeRange::len).sum::<usize>() > 8 {
+                return None;
+            }
+            for range in class.ranges() {
+                for c in range.start()..=range.end() {
+                    let folded = fold_char(c);
+                    if *found.get_or_insert(folded) != folded {
+                        return None;
+                    }
+                }
+            }
+            found.map(|c: char| c.to_string().into_bytes())
+        }
+        HirKind::Capture(capture) => single(&capture.sub),
+        HirKind::Concat(parts) => {
+            let mut text = Vec::new();
+            for part in parts {
+                text.extend(single(part)?);
+            }
+            Some(text)
+        }
+        HirKind::Repetition(r) if r.min == 1 && r.max == Some(1) => single(&r.sub),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn atoms(text: &str, insensitive: bool) -> Vec<String> {
+        let flags = Flags { insensitive, ..Flags::default() };
+        let expression = compile(text, flags, &Limits::default()).unwrap();
+        expression.atoms.into_iter().map(|a| String::from_utf8(a).unwrap()).collect()
+    }
+
+    #[test]
+    fn atoms_are_what_every_match_holds() {
+        assert_eq!(atoms("foo.*LongerText[0-9]+", false), ["longertext"]);
+        assert_eq!(atoms("(curl|wget) http", false), [" http"]);
+        assert_eq!(atoms("(curl|wget)s?", false), ["curl", "wget"]);
+        assert_eq!(atoms("sKype", true), ["skype"]);
+        assert_eq!(atoms("a?b*c{0,3}", false), Vec::<String>::new());
+        assert_eq!(atoms("(x|.)yz", false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_could_run_away_is_refused() {
+        let code = |text: &str| compile(text, Flags::default(), &Limits::default()).unwrap_err().0;
+        assert_eq!(code("((a{1000}){1000}){1000}"), Code::RegexTooBig);
+        assert_eq!(code(&"a".repeat(5_000)), Code::RegexTooBig);
+        assert_eq!(code("(?=look)"), Code::BadRegex);
+        assert_eq!(code(r"(a)\1"), Code::BadRegex);
+        assert_eq!(code("("), Code::BadRegex);
+        assert_eq!(code(&"(".repeat(2_000)), Code::BadRegex);
+    }
+}
