@@ -1,0 +1,46 @@
+import type { Alert } from '../api/types';
+import { t } from '../i18n';
+import { Entity } from './Entity';
+import { Time, To } from './Parts';
+import { RowFacts } from './RowFacts';
+
+/** Which rule fired, on which fields of which row, and the row itself. */
+export function Explanation({ alert }: { alert: Alert }) {
+  return (
+    <div className="explain">
+      <p>
+        {t('alert.byRule')}{' '}
+        <To path="/rules" change={{ sel: alert.detectorId }}>
+          <span className="mono">{alert.detectorId}</span>
+        </To>
+        {alert.matchCount > 1 && ` · ${t('alert.matched', { count: alert.matchCount })}`}
+      </p>
+      {alert.matches.map((match, i) => {
+        const marked = new Set(match.fields.map((f) => f.column));
+        return (
+          <details key={`${match.timestamp}${i}`} open={i === 0} className="match">
+            <summary>
+              <span className="mono">{match.table}</span> · <Time at={match.timestamp} />
+            </summary>
+            <div className="match-fields" role="table" aria-label={t('alert.fields')}>
+              {match.fields.map((f, j) => (
+                <div role="row" key={`${f.selection}${f.column}${j}`} className="match-field">
+                  <span role="cell" className="muted">
+                    {f.selection}
+                  </span>
+                  <span role="cell">
+                    <strong>{f.column || f.field}</strong> <code>{f.test}</code>
+                  </span>
+                  <span role="cell" className="mono wrap">
+                    <Entity mono field={f.column} value={f.value} />
+                  </span>
+                </div>
+              ))}
+            </div>
+            <RowFacts row={match.row} marked={marked} />
+          </details>
+        );
+      })}
+    </div>
+  );
+}
