@@ -1,1 +1,46 @@
-fn main() {}
+//! Benchmarks that stand alone. A benchmark prints its figures with the machine's load; it is never a test.
+
+mod data;
+mod detect;
+mod events;
+mod fleet;
+mod harness;
+mod ingest;
+mod latency;
+#[cfg(feature = "peer")]
+mod peer;
+mod sensor;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: garrison-bench detect [--rows N] [--rounds N] [--seed N]
+       garrison-bench ingest [--sensors N] [--seconds N] [--rows N]
+       garrison-bench fleet [--sensors N] [--seconds N]
+       garrison-bench latency [--count N]
+       garrison-bench sensor [--seconds N]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str, default: usize| {
+        let at = arguments.iter().position(|a| a == name);
+        at.and_then(|at| arguments.get(at + 1)).and_then(|v| v.parse().ok()).unwrap_or(default)
+    };
+    let outcome = match arguments.first().map(String::as_str) {
+        Some("detect") => detect::run(option("--rows", 200_000), option("--rounds", 5), option("--seed", 42) as u64),
+        Some("ingest") => ingest::run(option("--sensors", 100), option("--seconds", 20) as u64, option("--rows", 1000)),
+        Some("fleet") => fleet::run(option("--sensors", 10_000), option("--seconds", 60) as u64),
+        Some("latency") => latency::run(option("--count", 200)),
+        Some("sensor") => sensor::run(option("--seconds", 15) as u64),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
