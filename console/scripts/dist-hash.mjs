@@ -39,7 +39,9 @@ if (process.argv.includes('--write')) {
 } else {
   const kept = readFileSync(RECORD, 'utf8');
   if (kept !== record) {
-    console.error('console/dist is not what the sources make: run `npm ci --ignore-scripts && npm run build` in console/');
+    console.error(
+      'console/dist is not what the sources make: run `npm ci --ignore-scripts && npm run build` in console/',
+    );
     console.error(`kept:\n${kept}now:\n${record}`);
     process.exit(1);
   }

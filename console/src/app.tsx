@@ -5,12 +5,12 @@ import { useEventStream, useLive } from './api/live';
 import { useSession } from './api/queries';
 import type { Session } from './api/types';
 import { t } from './i18n';
+import { SignIn } from './pages/SignIn';
 import { EntityMenu } from './parts/Entity';
 import { ErrorBoundary } from './parts/ErrorBoundary';
 import { Shell } from './parts/Shell';
 import { Empty, Failure, Loading } from './parts/States';
 import { TOASTER } from './parts/toast';
-import { SignIn } from './pages/SignIn';
 import { go, usePlace } from './router';
 import { useTheme } from './theme';
 
@@ -89,8 +89,11 @@ export function App() {
     document.documentElement.dataset.theme = name;
   }, [name]);
   return (
-    <FluentProvider theme={theme} className="app">
-      <Gate />
+    // Portals copy the provider's class, so the frame's own class is on a box inside.
+    <FluentProvider theme={theme}>
+      <div className="app">
+        <Gate />
+      </div>
       <Toaster toasterId={TOASTER} position="bottom-end" />
     </FluentProvider>
   );

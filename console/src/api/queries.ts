@@ -1,6 +1,6 @@
 import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useMemo } from 'react';
-import { api, ApiError, type Query } from './client';
+import { ApiError, api, type Query } from './client';
 import type {
   Alert,
   CaseUpdate,

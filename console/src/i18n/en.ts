@@ -77,7 +77,7 @@ export const en = {
     noRowsHint: 'Take a filter away, or wait: rows of a live sensor appear here within a second.',
     os: 'System',
     pause: 'Pause',
-    perMinute: 'Events per minute in the last half hour',
+    perMinute: 'Events per minute in the last half hour, of the rows read so far',
     resume_one: 'Resume ({{count}} waiting)',
     resume_other: 'Resume ({{count}} waiting)',
     revoke: 'Revoke',
@@ -282,7 +282,8 @@ export const en = {
     falsePositives: 'False positives',
     files: 'Rule files',
     import: 'Import rules',
-    importHint: 'Sigma rules as YAML, one or many documents. They are tried first; one bad rule never stops the others.',
+    importHint:
+      'Sigma rules as YAML, one or many documents. They are tried first; one bad rule never stops the others.',
     imported: '{{added}} added, {{updated}} updated',
     kind: 'Kind',
     none: 'No rules match',
@@ -326,7 +327,8 @@ export const en = {
       revoked: 'Revoked',
     },
     current: 'Current password',
-    enrolmentHint: 'A token lets a server enrol its sensor. It also pins this server, so it is all that the machine needs.',
+    enrolmentHint:
+      'A token lets a server enrol its sensor. It also pins this server, so it is all that the machine needs.',
     hours: 'Valid for hours',
     install: 'Run this as root on the server',
     make: 'Make',
@@ -426,5 +428,11 @@ export const en = {
     user: 'User',
     yes: 'yes',
   },
-  zone: { label: 'Times', local: 'Local time', short: 'Local', switch: 'Switch between UTC and local time', utc: 'UTC' },
+  zone: {
+    label: 'Times',
+    local: 'Local time',
+    short: 'Local',
+    switch: 'Switch between UTC and local time',
+    utc: 'UTC',
+  },
 };

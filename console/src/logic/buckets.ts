@@ -7,7 +7,8 @@ export const BUCKETS_MAX = 400;
 /** Starts of equal steps that cover a range, laid on whole multiples of their width. */
 export function buckets(from: number, until: number, width: number): number[] {
   const starts: number[] = [];
-  for (let at = Math.floor(from / width) * width; at < until && starts.length < BUCKETS_MAX; at += width) starts.push(at);
+  for (let at = Math.floor(from / width) * width; at < until && starts.length < BUCKETS_MAX; at += width)
+    starts.push(at);
   return starts;
 }
 
@@ -15,5 +16,9 @@ export function buckets(from: number, until: number, width: number): number[] {
 export function stepName(start: number, width: number, zone: Zone): string {
   const text = new Date(start).toISOString();
   const day = dayOf(text, zone).slice(5);
-  return width >= DAY ? day : width >= DAY / 4 ? `${day} ${fullTime(text, zone).slice(11, 16)}` : fullTime(text, zone).slice(11, 16);
+  return width >= DAY
+    ? day
+    : width >= DAY / 4
+      ? `${day} ${fullTime(text, zone).slice(11, 16)}`
+      : fullTime(text, zone).slice(11, 16);
 }

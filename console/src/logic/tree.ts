@@ -145,7 +145,15 @@ export function flatten(
       last: boolean;
     }
     const stack: Todo[] = [
-      { item: tree.root, owner: tree.root, id: `${prefix}:p:${tree.root.processUniqueId}`, parent: null, depth: 0, guides: [], last: true },
+      {
+        item: tree.root,
+        owner: tree.root,
+        id: `${prefix}:p:${tree.root.processUniqueId}`,
+        parent: null,
+        depth: 0,
+        guides: [],
+        last: true,
+      },
     ];
     for (let todo = stack.pop(); todo; todo = stack.pop()) {
       const { item, owner, id, parent, depth, guides, last } = todo;
@@ -175,8 +183,7 @@ export function flatten(
       for (let i = items.length - 1; i >= 0; i--) {
         const next = items[i];
         if (!next) continue;
-        const childId =
-          'children' in next ? `${prefix}:p:${next.processUniqueId}` : `${id}:a:${i}:${next.timestamp}`;
+        const childId = 'children' in next ? `${prefix}:p:${next.processUniqueId}` : `${id}:a:${i}:${next.timestamp}`;
         stack.push({
           item: next,
           owner: item,
@@ -258,7 +265,18 @@ export type Glyph =
 
 const SHELLS = new Set(['sh', 'bash', 'dash', 'zsh', 'ksh', 'fish', 'busybox', 'pwsh']);
 const SCRIPTS = /^(python|perl|ruby|php|node|lua|awk|java)[0-9.]*(-fpm[0-9.]*)?$/;
-const SERVICES = new Set(['systemd', 'init', 'sshd', 'cron', 'crond', 'nginx', 'apache2', 'httpd', 'dockerd', 'containerd']);
+const SERVICES = new Set([
+  'systemd',
+  'init',
+  'sshd',
+  'cron',
+  'crond',
+  'nginx',
+  'apache2',
+  'httpd',
+  'dockerd',
+  'containerd',
+]);
 const DOWNLOADS = new Set(['curl', 'wget', 'scp', 'rsync', 'ftp', 'nc', 'ncat', 'socat']);
 
 /** Which icon a process gets, by its file name. */

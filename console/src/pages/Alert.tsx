@@ -38,7 +38,10 @@ function What({ alert }: { alert: Alert }) {
   if (!tree.data) return <Loading />;
   if (rows.length === 0) return <Empty title={t('tree.empty')} hint={t('tree.emptyHint')} />;
   const row =
-    rows.find((r) => r.id === params.get('node')) ?? fallback ?? rows.find((r) => r.alertIds.includes(alert.id)) ?? null;
+    rows.find((r) => r.id === params.get('node')) ??
+    fallback ??
+    rows.find((r) => r.alertIds.includes(alert.id)) ??
+    null;
   return (
     <div className="story">
       <div className="story-main">
@@ -83,7 +86,12 @@ export default function AlertPage({ id }: { id: string }) {
             <Tag key={technique}>{technique}</Tag>
           ))}
           {alert.suppressed && <Tag tone="own">{t('alert.suppressed')}</Tag>}
-          <Entity field="device" value={alert.computerDnsName} id={alert.machineId} to={`/devices/${alert.machineId}`} />
+          <Entity
+            field="device"
+            value={alert.computerDnsName}
+            id={alert.machineId}
+            to={`/devices/${alert.machineId}`}
+          />
           <span className="grow" />
           <Button size="small" icon={<AlertOffRegular />} onClick={() => setSuppressing(true)}>
             {t('suppress.title')}

@@ -23,11 +23,17 @@ const STATES = ['New', 'InProgress', 'Resolved'];
 const OPEN = ['New', 'InProgress'];
 
 export const ALERT_COLUMNS: GridColumn<Alert>[] = [
-  { id: 'severity', header: t('column.severity'), width: '112px', sort: 'severity', cell: (a) => <SeverityBadge severity={a.severity} /> },
+  {
+    id: 'severity',
+    header: t('column.severity'),
+    width: '112px',
+    sort: 'severity',
+    cell: (a) => <SeverityBadge severity={a.severity} />,
+  },
   {
     id: 'title',
     header: t('column.alert'),
-    width: 'minmax(200px, 3fr)',
+    width: 'minmax(260px, 3fr)',
     cell: (a) => (
       <span className="cut title-cell" title={a.title}>
         {a.title}
@@ -36,24 +42,56 @@ export const ALERT_COLUMNS: GridColumn<Alert>[] = [
       </span>
     ),
   },
-  { id: 'status', header: t('column.status'), width: '104px', sort: 'status', cell: (a) => <StatusBadge status={a.status} /> },
+  {
+    id: 'status',
+    header: t('column.status'),
+    width: '104px',
+    sort: 'status',
+    cell: (a) => <StatusBadge status={a.status} />,
+  },
   {
     id: 'device',
     header: t('word.device'),
     width: 'minmax(100px, 1fr)',
-    cell: (a) => <Entity inGrid field="device" value={a.computerDnsName} id={a.machineId} to={`/devices/${a.machineId}`} />,
+    cell: (a) => (
+      <Entity inGrid field="device" value={a.computerDnsName} id={a.machineId} to={`/devices/${a.machineId}`} />
+    ),
   },
-  { id: 'user', header: t('word.user'), width: 'minmax(70px, 0.6fr)', cell: (a) => <Entity inGrid field="user" value={a.relatedUser ?? ''} /> },
-  { id: 'tactic', header: t('column.tactics'), width: 'minmax(100px, 1fr)', cell: (a) => <Tag>{spaced(a.category)}</Tag> },
-  { id: 'technique', header: t('fact.techniques'), width: '100px', cell: (a) => <Entity inGrid field="technique" value={a.mitreTechniques[0] ?? ''} /> },
+  {
+    id: 'user',
+    header: t('word.user'),
+    width: 'minmax(70px, 0.6fr)',
+    cell: (a) => <Entity inGrid field="user" value={a.relatedUser ?? ''} />,
+  },
+  {
+    id: 'tactic',
+    header: t('column.tactics'),
+    width: 'minmax(100px, 1fr)',
+    cell: (a) => <Tag>{spaced(a.category)}</Tag>,
+  },
+  {
+    id: 'technique',
+    header: t('fact.techniques'),
+    width: '100px',
+    cell: (a) => <Entity inGrid field="technique" value={a.mitreTechniques[0] ?? ''} />,
+  },
   {
     id: 'incident',
     header: t('word.incident'),
     width: '76px',
     cell: (a) => <To path={`/incidents/${a.incidentId}`}>{a.incidentId}</To>,
   },
-  { id: 'time', header: t('column.activity'), width: '104px', sort: 'firstEventTime', cell: (a) => <Time ago at={a.lastEventTime} /> },
+  {
+    id: 'time',
+    header: t('column.activity'),
+    width: '104px',
+    sort: 'firstEventTime',
+    cell: (a) => <Time ago at={a.lastEventTime} />,
+  },
 ];
+
+/** Beside the pane there is room for these only. */
+const NARROW = ALERT_COLUMNS.filter((c) => !['user', 'tactic', 'technique'].includes(c.id));
 
 function valuesOf(a: Alert, field: string): string[] {
   if (field === 'device') return [a.computerDnsName];
@@ -71,7 +109,12 @@ function AlertPane({ id, close }: { id: string; close: () => void }) {
       label={t('alerts.summary')}
       close={close}
       actions={
-        <Button size="small" appearance="primary" icon={<OpenRegular />} onClick={() => go(href(`/alerts/${id}`, search))}>
+        <Button
+          size="small"
+          appearance="primary"
+          icon={<OpenRegular />}
+          onClick={() => go(href(`/alerts/${id}`, search))}
+        >
           {t('alerts.open')}
         </Button>
       }
@@ -123,7 +166,8 @@ export default function Alerts() {
   const selected = params.get('sel');
   const actions = useMemo(
     () => ({
-      filterIn: (e: EntityValue) => (e.field === 'device' ? change({ device: e.id ?? e.value }) : change({ q: e.value })),
+      filterIn: (e: EntityValue) =>
+        e.field === 'device' ? change({ device: e.id ?? e.value }) : change({ q: e.value }),
       filterOut: (e: EntityValue) => change({ not: withoutText([...withoutOf(not), e]) }),
     }),
     [change, not],
@@ -139,7 +183,7 @@ export default function Alerts() {
           <DataGrid
             name="alerts"
             label={t('nav.alerts')}
-            columns={ALERT_COLUMNS}
+            columns={selected ? NARROW : ALERT_COLUMNS}
             rows={rows}
             keyOf={(a) => a.id}
             selected={selected}
@@ -170,7 +214,11 @@ export default function Alerts() {
                 <PickFilter param="suppressed" label={t('alert.suppressed')} options={['yes']} />
                 <Chips
                   params={[
-                    { param: 'device', label: t('word.device'), say: (id) => list.rows.find((a) => a.machineId === id)?.computerDnsName ?? id.slice(0, 12) },
+                    {
+                      param: 'device',
+                      label: t('word.device'),
+                      say: (id) => list.rows.find((a) => a.machineId === id)?.computerDnsName ?? id.slice(0, 12),
+                    },
                     { param: 'rule', label: t('word.rule') },
                     { param: 'incident', label: t('word.incident') },
                   ]}

@@ -55,7 +55,12 @@ function Tags({ device }: { device: Device }) {
       }}
     >
       <Field label={t('manage.tags')} size="small">
-        <Input size="small" value={text} placeholder={t('manage.tagsHint')} onChange={(_, data) => setText(data.value)} />
+        <Input
+          size="small"
+          value={text}
+          placeholder={t('manage.tagsHint')}
+          onChange={(_, data) => setText(data.value)}
+        />
       </Field>
       <Button size="small" type="submit" disabled={text === device.machineTags.join(', ') || save.isPending}>
         {t('manage.save')}
@@ -106,7 +111,14 @@ function Cases({ device }: { device: Device }) {
   const alerts = useList<Alert>('alerts', '/alerts', { device: device.id });
   return (
     <div className="stack">
-      <Section title={t('nav.incidents')} end={<To path="/incidents" change={{ device: device.id }}>{t('overview.all')}</To>}>
+      <Section
+        title={t('nav.incidents')}
+        end={
+          <To path="/incidents" change={{ device: device.id }}>
+            {t('overview.all')}
+          </To>
+        }
+      >
         {incidents.rows.length === 0 && <p className="muted">{t('incidents.none')}</p>}
         <ul className="plain">
           {incidents.rows.map((i) => (
@@ -240,7 +252,16 @@ export default function DevicePage({ id }: { id: string }) {
           size="small"
           selectedValue={tab}
           onTabSelect={(_, data) =>
-            change({ tab: data.value === 'overview' ? null : String(data.value), sel: null, q: null, not: null, tables: null }, true)
+            change(
+              {
+                tab: data.value === 'overview' ? null : String(data.value),
+                sel: null,
+                q: null,
+                not: null,
+                tables: null,
+              },
+              true,
+            )
           }
         >
           {TABS.map((name) => (
@@ -257,11 +278,20 @@ export default function DevicePage({ id }: { id: string }) {
               <Section title={t('device.about')}>
                 <Facts
                   facts={[
-                    { name: t('device.os'), value: `${device.osDistribution} ${device.osVersion} (${device.osPlatform})` },
+                    {
+                      name: t('device.os'),
+                      value: `${device.osDistribution} ${device.osVersion} (${device.osPlatform})`,
+                    },
                     { name: t('device.kernel'), value: <Entity mono field="kernel" value={device.kernelVersion} /> },
                     { name: t('device.architecture'), value: device.osArchitecture },
-                    { name: t('device.address'), value: device.ipAddresses.map((a) => <Entity key={a} mono field="address" value={a} />) },
-                    { name: t('device.lastAddress'), value: <Entity mono field="address" value={device.lastIpAddress ?? ''} /> },
+                    {
+                      name: t('device.address'),
+                      value: device.ipAddresses.map((a) => <Entity key={a} mono field="address" value={a} />),
+                    },
+                    {
+                      name: t('device.lastAddress'),
+                      value: <Entity mono field="address" value={device.lastIpAddress ?? ''} />,
+                    },
                     { name: t('device.firstSeen'), value: <Time at={device.firstSeen} /> },
                     { name: t('device.lastSeen'), value: <Time at={device.lastSeen} /> },
                     { name: t('fact.id'), value: <Entity mono field="device" value={device.id} /> },

@@ -26,15 +26,54 @@ const COLUMNS: GridColumn<Device>[] = [
       </Entity>
     ),
   },
-  { id: 'risk', header: t('device.risk'), width: '112px', sort: 'riskScore', cell: (d) => <SeverityBadge severity={d.riskScore} /> },
-  { id: 'alerts', header: t('column.alerts'), width: '72px', end: true, sort: 'activeAlertCount', cell: (d) => d.activeAlertCount || '–' },
+  {
+    id: 'risk',
+    header: t('device.risk'),
+    width: '112px',
+    sort: 'riskScore',
+    cell: (d) => <SeverityBadge severity={d.riskScore} />,
+  },
+  {
+    id: 'alerts',
+    header: t('column.alerts'),
+    width: '72px',
+    end: true,
+    sort: 'activeAlertCount',
+    cell: (d) => d.activeAlertCount || '–',
+  },
   { id: 'health', header: t('device.health'), width: '176px', cell: (d) => <HealthBadge health={d.healthStatus} /> },
-  { id: 'os', header: t('device.os'), width: 'minmax(100px, 1fr)', cell: (d) => <span className="cut">{`${d.osDistribution} ${d.osVersion}`}</span> },
-  { id: 'kernel', header: t('device.kernel'), width: 'minmax(100px, 1fr)', cell: (d) => <span className="cut mono">{d.kernelVersion}</span> },
-  { id: 'address', header: t('device.address'), width: '130px', cell: (d) => <Entity inGrid mono field="address" value={d.ipAddresses[0] ?? ''} /> },
-  { id: 'sight', header: t('device.sight'), width: '96px', cell: (d) => <Tag tone={d.sight.missing.length > 0 ? 'warn' : undefined}>{d.sight.subsystem}</Tag> },
+  {
+    id: 'os',
+    header: t('device.os'),
+    width: 'minmax(100px, 1fr)',
+    cell: (d) => <span className="cut">{`${d.osDistribution} ${d.osVersion}`}</span>,
+  },
+  {
+    id: 'kernel',
+    header: t('device.kernel'),
+    width: 'minmax(100px, 1fr)',
+    cell: (d) => <span className="cut mono">{d.kernelVersion}</span>,
+  },
+  {
+    id: 'address',
+    header: t('device.address'),
+    width: '130px',
+    cell: (d) => <Entity inGrid mono field="address" value={d.ipAddresses[0] ?? ''} />,
+  },
+  {
+    id: 'sight',
+    header: t('device.sight'),
+    width: '96px',
+    cell: (d) => <Tag tone={d.sight.missing.length > 0 ? 'warn' : undefined}>{d.sight.subsystem}</Tag>,
+  },
   { id: 'rows', header: t('device.rows'), width: '80px', end: true, cell: (d) => brief(d.rowCount) },
-  { id: 'lost', header: t('device.lost'), width: '70px', end: true, cell: (d) => (d.lostRowCount > 0 ? <span className="bad">{brief(d.lostRowCount)}</span> : '–') },
+  {
+    id: 'lost',
+    header: t('device.lost'),
+    width: '70px',
+    end: true,
+    cell: (d) => (d.lostRowCount > 0 ? <span className="bad">{brief(d.lostRowCount)}</span> : '–'),
+  },
   {
     id: 'tags',
     header: t('manage.tags'),
@@ -47,7 +86,13 @@ const COLUMNS: GridColumn<Device>[] = [
       </span>
     ),
   },
-  { id: 'seen', header: t('device.lastSeen'), width: '100px', sort: 'lastSeen', cell: (d) => <Time ago at={d.lastSeen} /> },
+  {
+    id: 'seen',
+    header: t('device.lastSeen'),
+    width: '100px',
+    sort: 'lastSeen',
+    cell: (d) => <Time ago at={d.lastSeen} />,
+  },
 ];
 
 export default function Devices() {

@@ -1,8 +1,10 @@
-import { Tab, TabList } from '@fluentui/react-components';
+import { Button, Tab, TabList } from '@fluentui/react-components';
+import { PanelRightRegular } from '@fluentui/react-icons';
 import { useMemo, useState } from 'react';
 import { useCaseUpdate, useIncident, useSession, useStory } from '../api/queries';
 import type { Alert, Evidence, Incident } from '../api/types';
 import { t } from '../i18n';
+import { href } from '../logic/address';
 import { clockTime, dayOf, spanTime } from '../logic/time';
 import { flatten, moments, type TreeRow } from '../logic/tree';
 import { spaced } from '../logic/words';
@@ -14,12 +16,11 @@ import { EvidenceGroups } from '../parts/EvidenceGroups';
 import { ManageCase } from '../parts/ManageCase';
 import { Facts, Section, Time, To } from '../parts/Parts';
 import { ProcessTree } from '../parts/ProcessTree';
-import { StoryDetails } from '../parts/StoryDetails';
 import { Empty, Failure, Loading } from '../parts/States';
+import { StoryDetails } from '../parts/StoryDetails';
 import { useTell } from '../parts/toast';
 import { usePrefs } from '../prefs';
 import { go, useParamChange, usePlace } from '../router';
-import { href } from '../logic/address';
 import { ALERT_COLUMNS } from './Alerts';
 
 const TABS = ['story', 'timeline', 'alerts', 'assets', 'evidence', 'activity'] as const;
@@ -66,9 +67,13 @@ function StoryTab({ incident, timeline }: { incident: Incident; timeline: boolea
                     onClick={() => select(r)}
                   >
                     <span className="mono clock">{clockTime(moment.at, zone)}</span>
-                    <span className="act">{r.kind === 'process' ? t('tree.started') : spaced(r.activity.actionType)}</span>
+                    <span className="act">
+                      {r.kind === 'process' ? t('tree.started') : spaced(r.activity.actionType)}
+                    </span>
                     <strong>{r.node.fileName}</strong>
-                    <span className="mono cut grow">{r.kind === 'process' ? r.node.commandLine : r.activity.summary}</span>
+                    <span className="mono cut grow">
+                      {r.kind === 'process' ? r.node.commandLine : r.activity.summary}
+                    </span>
                     {r.alertIds.slice(0, 1).map((id) => (
                       <span key={id} className={`alert-badge sev-${r.severity}`}>
                         <span className="cut">{alerts.get(id)?.title ?? t('word.alert')}</span>
@@ -80,7 +85,13 @@ function StoryTab({ incident, timeline }: { incident: Incident; timeline: boolea
             })}
           </ol>
         ) : (
-          <ProcessTree trees={trees} alerts={alerts} truncated={story.data?.truncated} selected={row?.id ?? null} onSelect={select} />
+          <ProcessTree
+            trees={trees}
+            alerts={alerts}
+            truncated={story.data?.truncated}
+            selected={row?.id ?? null}
+            onSelect={select}
+          />
         )}
       </div>
       <aside className="story-side" aria-label={t('incident.details')} tabIndex={0}>
@@ -102,7 +113,9 @@ function Assets({ incident }: { incident: Incident }) {
               <To path={`/devices/${d.id}`} change={{ tab: 'timeline' }}>
                 {t('device.timeline')}
               </To>
-              <Tag>{t('incident.alertsHere', { count: incident.alerts.filter((a) => a.machineId === d.id).length })}</Tag>
+              <Tag>
+                {t('incident.alertsHere', { count: incident.alerts.filter((a) => a.machineId === d.id).length })}
+              </Tag>
             </li>
           ))}
         </ul>
@@ -113,7 +126,9 @@ function Assets({ incident }: { incident: Incident }) {
             <li key={u} className="line">
               <Entity field="user" value={u} />
               <span className="grow" />
-              <Tag>{t('incident.alertsHere', { count: incident.alerts.filter((a) => a.relatedUser === u).length })}</Tag>
+              <Tag>
+                {t('incident.alertsHere', { count: incident.alerts.filter((a) => a.relatedUser === u).length })}
+              </Tag>
             </li>
           ))}
         </ul>
@@ -132,12 +147,21 @@ export default function IncidentPage({ id }: { id: number }) {
   if (error) return <Failure error={error} retry={() => void refetch()} />;
   if (!incident) return <Loading />;
   const tab: TabName = TABS.find((name) => name === params.get('tab')) ?? 'story';
+  // The story needs the width; elsewhere the pane is there at once.
+  const story = tab === 'story' || tab === 'timeline';
+  const managing = params.get('manage') === null ? !story : params.get('manage') === 'yes';
   const evidence: Evidence[] = incident.alerts.flatMap((a) => a.evidence);
   return (
     <div
       className="case-page"
       onKeyDown={(event) => {
-        if (event.key !== 'e' || event.ctrlKey || event.metaKey || (event.target as HTMLElement).closest('input,textarea,select')) return;
+        if (
+          event.key !== 'e' ||
+          event.ctrlKey ||
+          event.metaKey ||
+          (event.target as HTMLElement).closest('input,textarea,select')
+        )
+          return;
         update.mutate(
           { id, change: { assignedTo: me } },
           { onSuccess: () => tell.done(t('manage.assignedDone', { id })), onError: tell.failed },
@@ -153,7 +177,9 @@ export default function IncidentPage({ id }: { id: number }) {
           <SeverityBadge severity={incident.severity} />
           <StatusBadge status={incident.status} />
           {incident.redirectIncidentId && (
-            <To path={`/incidents/${incident.redirectIncidentId}`}>{t('incident.redirected', { id: incident.redirectIncidentId })}</To>
+            <To path={`/incidents/${incident.redirectIncidentId}`}>
+              {t('incident.redirected', { id: incident.redirectIncidentId })}
+            </To>
           )}
           <Tactics categories={incident.categories} limit={5} />
           {incident.tags.map((tag) => (
@@ -165,11 +191,23 @@ export default function IncidentPage({ id }: { id: number }) {
             {t('incident.activeAlerts', { active: incident.activeAlertCount, all: incident.alertCount })} ·{' '}
             {spanTime(incident.firstEventTime, incident.lastEventTime)} · <Time ago at={incident.lastUpdateTime} />
           </span>
+          <span className="grow" />
+          <Button
+            size="small"
+            appearance={managing ? 'secondary' : 'primary'}
+            icon={<PanelRightRegular />}
+            aria-expanded={managing}
+            onClick={() => change({ manage: managing ? 'no' : 'yes' })}
+          >
+            {t('manage.title')}
+          </Button>
         </div>
         <TabList
           size="small"
           selectedValue={tab}
-          onTabSelect={(_, data) => change({ tab: data.value === 'story' ? null : String(data.value) }, true)}
+          onTabSelect={(_, data) =>
+            change({ tab: data.value === 'story' ? null : String(data.value), manage: null }, true)
+          }
         >
           {TABS.map((name) => (
             <Tab key={name} value={name}>
@@ -182,7 +220,7 @@ export default function IncidentPage({ id }: { id: number }) {
       </header>
       <div className="case-body">
         <div className="case-main">
-          {(tab === 'story' || tab === 'timeline') && <StoryTab incident={incident} timeline={tab === 'timeline'} />}
+          {story && <StoryTab incident={incident} timeline={tab === 'timeline'} />}
           {tab === 'alerts' && (
             <DataGrid
               name="incident-alerts"
@@ -219,20 +257,22 @@ export default function IncidentPage({ id }: { id: number }) {
             </div>
           )}
         </div>
-        <aside className="case-side" aria-label={t('manage.title')} tabIndex={0}>
-          <h2>{t('manage.title')}</h2>
-          <ManageCase key={incident.lastUpdateTime} kind="incidents" item={incident} />
-          <Section title={t('incidents.facts')}>
-            <Facts
-              facts={[
-                { name: t('fact.created'), value: <Time at={incident.createdTime} /> },
-                { name: t('fact.firstEvent'), value: <Time at={incident.firstEventTime} /> },
-                { name: t('fact.lastEvent'), value: <Time at={incident.lastEventTime} /> },
-                { name: t('fact.techniques'), value: incident.mitreTechniques.join(', ') || '–' },
-              ]}
-            />
-          </Section>
-        </aside>
+        {managing && (
+          <aside className="case-side" aria-label={t('manage.title')} tabIndex={0}>
+            <h2>{t('manage.title')}</h2>
+            <ManageCase key={incident.lastUpdateTime} kind="incidents" item={incident} />
+            <Section title={t('incidents.facts')}>
+              <Facts
+                facts={[
+                  { name: t('fact.created'), value: <Time at={incident.createdTime} /> },
+                  { name: t('fact.firstEvent'), value: <Time at={incident.firstEventTime} /> },
+                  { name: t('fact.lastEvent'), value: <Time at={incident.lastEventTime} /> },
+                  { name: t('fact.techniques'), value: incident.mitreTechniques.join(', ') || '–' },
+                ]}
+              />
+            </Section>
+          </aside>
+        )}
       </div>
     </div>
   );

@@ -1,4 +1,12 @@
-import { Button, Dialog, DialogActions, DialogBody, DialogContent, DialogSurface, DialogTitle } from '@fluentui/react-components';
+import {
+  Button,
+  Dialog,
+  DialogActions,
+  DialogBody,
+  DialogContent,
+  DialogSurface,
+  DialogTitle,
+} from '@fluentui/react-components';
 import { OpenRegular } from '@fluentui/react-icons';
 import { useMemo, useState } from 'react';
 import { useCaseUpdate, useList, useSession } from '../api/queries';
@@ -22,11 +30,17 @@ const OPEN = ['Active', 'InProgress'];
 
 const COLUMNS: GridColumn<IncidentSummary>[] = [
   { id: 'id', header: t('column.id'), width: '56px', sort: 'id', cell: (i) => <span className="mono">{i.id}</span> },
-  { id: 'severity', header: t('column.severity'), width: '112px', sort: 'severity', cell: (i) => <SeverityBadge severity={i.severity} /> },
+  {
+    id: 'severity',
+    header: t('column.severity'),
+    width: '112px',
+    sort: 'severity',
+    cell: (i) => <SeverityBadge severity={i.severity} />,
+  },
   {
     id: 'title',
     header: t('column.incident'),
-    width: 'minmax(220px, 3fr)',
+    width: 'minmax(280px, 3fr)',
     cell: (i) => (
       <span className="cut title-cell" title={i.title}>
         {i.title}
@@ -36,8 +50,20 @@ const COLUMNS: GridColumn<IncidentSummary>[] = [
       </span>
     ),
   },
-  { id: 'status', header: t('column.status'), width: '104px', sort: 'status', cell: (i) => <StatusBadge status={i.status} /> },
-  { id: 'alerts', header: t('column.alerts'), width: '72px', end: true, cell: (i) => `${i.activeAlertCount}/${i.alertCount}` },
+  {
+    id: 'status',
+    header: t('column.status'),
+    width: '104px',
+    sort: 'status',
+    cell: (i) => <StatusBadge status={i.status} />,
+  },
+  {
+    id: 'alerts',
+    header: t('column.alerts'),
+    width: '72px',
+    end: true,
+    cell: (i) => `${i.activeAlertCount}/${i.alertCount}`,
+  },
   {
     id: 'devices',
     header: t('column.devices'),
@@ -65,10 +91,29 @@ const COLUMNS: GridColumn<IncidentSummary>[] = [
       </>
     ),
   },
-  { id: 'tactics', header: t('column.tactics'), width: 'minmax(120px, 1.4fr)', cell: (i) => <Tactics categories={i.categories} /> },
-  { id: 'assigned', header: t('column.assigned'), width: 'minmax(80px, 0.7fr)', cell: (i) => <Entity inGrid field="assignee" value={i.assignedTo ?? ''} /> },
-  { id: 'update', header: t('column.activity'), width: '100px', sort: 'lastUpdate', cell: (i) => <Time ago at={i.lastUpdateTime} /> },
+  {
+    id: 'tactics',
+    header: t('column.tactics'),
+    width: 'minmax(120px, 1.4fr)',
+    cell: (i) => <Tactics categories={i.categories} />,
+  },
+  {
+    id: 'assigned',
+    header: t('column.assigned'),
+    width: 'minmax(80px, 0.7fr)',
+    cell: (i) => <Entity inGrid field="assignee" value={i.assignedTo ?? ''} />,
+  },
+  {
+    id: 'update',
+    header: t('column.activity'),
+    width: '100px',
+    sort: 'lastUpdate',
+    cell: (i) => <Time ago at={i.lastUpdateTime} />,
+  },
 ];
+
+/** Beside the pane there is room for these only. */
+const NARROW = COLUMNS.filter((c) => !['users', 'tactics', 'assigned'].includes(c.id));
 
 function valuesOf(row: IncidentSummary, field: string): string[] {
   if (field === 'device') return row.devices.map((d) => d.name);
@@ -186,7 +231,7 @@ export default function Incidents() {
           <DataGrid
             name="incidents"
             label={t('nav.incidents')}
-            columns={COLUMNS}
+            columns={selected ? NARROW : COLUMNS}
             rows={rows}
             keyOf={(i) => String(i.id)}
             selected={selected}
@@ -221,7 +266,8 @@ export default function Incidents() {
                     {
                       param: 'device',
                       label: t('word.device'),
-                      say: (id) => list.rows.flatMap((r) => r.devices).find((d) => d.id === id)?.name ?? id.slice(0, 12),
+                      say: (id) =>
+                        list.rows.flatMap((r) => r.devices).find((d) => d.id === id)?.name ?? id.slice(0, 12),
                     },
                     { param: 'assignee', label: t('column.assigned') },
                   ]}

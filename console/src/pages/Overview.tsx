@@ -69,7 +69,12 @@ export default function Overview() {
   const { zone } = usePrefs();
   const now = useNow();
   const found = useQuery({ queryKey: ['alerts', 'overview', range], queryFn: () => alertsOf(range) });
-  const incidents = useList<IncidentSummary>('incidents', '/incidents', { status: 'Active,InProgress', sort: '-severity' }, 8);
+  const incidents = useList<IncidentSummary>(
+    'incidents',
+    '/incidents',
+    { status: 'Active,InProgress', sort: '-severity' },
+    8,
+  );
   const devices = useList<Device>('devices', '/devices', { sort: '-lastSeen' }, 200);
   const alerts = found.data?.alerts;
   const minute = Math.floor(now / 60_000);
@@ -120,7 +125,7 @@ export default function Overview() {
             <Failure error={found.error} retry={() => void found.refetch()} />
           ) : (
             <Suspense fallback={<Loading />}>
-              <Chart label={t('overview.overTime')} steps={chart.steps} series={chart.series} height={210} />
+              <Chart label={t('overview.overTime')} steps={chart.steps} series={chart.series} height={260} />
             </Suspense>
           )}
         </Section>

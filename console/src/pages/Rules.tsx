@@ -75,7 +75,12 @@ function OnOff({ rule }: { rule: Rule }) {
 
 const COLUMNS: GridColumn<Rule>[] = [
   { id: 'enabled', header: t('rules.on'), width: '64px', cell: (r) => <OnOff rule={r} /> },
-  { id: 'severity', header: t('column.severity'), width: '112px', cell: (r) => <SeverityBadge severity={r.severity} /> },
+  {
+    id: 'severity',
+    header: t('column.severity'),
+    width: '112px',
+    cell: (r) => <SeverityBadge severity={r.severity} />,
+  },
   {
     id: 'title',
     header: t('word.rule'),
@@ -86,9 +91,24 @@ const COLUMNS: GridColumn<Rule>[] = [
       </span>
     ),
   },
-  { id: 'tactic', header: t('column.tactics'), width: 'minmax(110px, 1fr)', cell: (r) => <Tag>{spaced(r.category)}</Tag> },
-  { id: 'technique', header: t('fact.techniques'), width: '104px', cell: (r) => <Entity inGrid field="technique" value={r.mitreTechniques[0] ?? ''} /> },
-  { id: 'tables', header: t('fact.table'), width: 'minmax(120px, 1fr)', cell: (r) => <span className="cut muted">{r.tables.join(', ')}</span> },
+  {
+    id: 'tactic',
+    header: t('column.tactics'),
+    width: 'minmax(110px, 1fr)',
+    cell: (r) => <Tag>{spaced(r.category)}</Tag>,
+  },
+  {
+    id: 'technique',
+    header: t('fact.techniques'),
+    width: '104px',
+    cell: (r) => <Entity inGrid field="technique" value={r.mitreTechniques[0] ?? ''} />,
+  },
+  {
+    id: 'tables',
+    header: t('fact.table'),
+    width: 'minmax(120px, 1fr)',
+    cell: (r) => <span className="cut muted">{r.tables.join(', ')}</span>,
+  },
   { id: 'origin', header: t('rules.origin'), width: '92px', cell: (r) => <Tag>{r.origin}</Tag> },
   {
     id: 'diagnostics',
@@ -104,8 +124,17 @@ const COLUMNS: GridColumn<Rule>[] = [
         </Tag>
       ),
   },
-  { id: 'alerts', header: t('rules.alerts30'), width: '88px', end: true, cell: (r) => (r.alertCount30d > 0 ? grouped(r.alertCount30d) : '–') },
+  {
+    id: 'alerts',
+    header: t('rules.alerts30'),
+    width: '88px',
+    end: true,
+    cell: (r) => (r.alertCount30d > 0 ? grouped(r.alertCount30d) : '–'),
+  },
 ];
+
+/** Beside the pane there is room for these only. */
+const NARROW = COLUMNS.filter((c) => !['technique', 'tables', 'origin', 'tactic'].includes(c.id));
 
 function Diagnostics({ diagnostics }: { diagnostics: RuleDiagnostic[] }) {
   return (
@@ -279,7 +308,12 @@ function ImportDialog({ close }: { close: () => void }) {
               <div role="status">
                 <p>
                   <strong>
-                    {t('rules.report', { added: fresh.added, updated: fresh.updated, unchanged: fresh.unchanged, refused: fresh.refused })}
+                    {t('rules.report', {
+                      added: fresh.added,
+                      updated: fresh.updated,
+                      unchanged: fresh.unchanged,
+                      refused: fresh.refused,
+                    })}
                   </strong>
                 </p>
                 {fresh.rules
@@ -299,7 +333,11 @@ function ImportDialog({ close }: { close: () => void }) {
             <Button disabled={!text.trim() || run.isPending} onClick={() => run.mutate(true)}>
               {t('rules.dryRun')}
             </Button>
-            <Button appearance="primary" disabled={!fresh || run.isPending || fresh.added + fresh.updated === 0} onClick={() => run.mutate(false)}>
+            <Button
+              appearance="primary"
+              disabled={!fresh || run.isPending || fresh.added + fresh.updated === 0}
+              onClick={() => run.mutate(false)}
+            >
               {t('rules.apply')}
             </Button>
           </DialogActions>
@@ -336,7 +374,7 @@ export default function Rules() {
           <DataGrid
             name="rules"
             label={t('nav.rules')}
-            columns={COLUMNS}
+            columns={selected ? NARROW : COLUMNS}
             rows={list.rows}
             keyOf={(r) => r.id}
             selected={selected}

@@ -16,7 +16,10 @@ const TABS = ['enrolment', 'tokens', 'users', 'suppressions', 'me'] as const;
 const ROLES: Role[] = ['reader', 'analyst', 'admin'];
 
 function useRows(path: string) {
-  return useQuery({ queryKey: ['settings', path], queryFn: async () => itemsOf(await api.get<Page<Row> | Row[]>(path)) });
+  return useQuery({
+    queryKey: ['settings', path],
+    queryFn: async () => itemsOf(await api.get<Page<Row> | Row[]>(path)),
+  });
 }
 
 function said(row: Row, name: string): string {
@@ -85,11 +88,22 @@ function Rows({ path, columns, removable }: { path: string; columns: string[]; r
         {rows.data.map((row, i) => (
           <tr key={said(row, 'id') + i}>
             {shown.map((c) => (
-              <td key={c}>{/Time$|At$|Seen$|^created$|^expires$|^lastUsed$/.test(c) ? <Time at={row[c] ? said(row, c) : null} /> : said(row, c)}</td>
+              <td key={c}>
+                {/Time$|At$|Seen$|^created$|^expires$|^lastUsed$/.test(c) ? (
+                  <Time at={row[c] ? said(row, c) : null} />
+                ) : (
+                  said(row, c)
+                )}
+              </td>
             ))}
             {removable && (
               <td className="end">
-                <Button size="small" appearance="subtle" disabled={drop.isPending} onClick={() => drop.mutate(said(row, 'id'))}>
+                <Button
+                  size="small"
+                  appearance="subtle"
+                  disabled={drop.isPending}
+                  onClick={() => drop.mutate(said(row, 'id'))}
+                >
                   {t('settings.remove')}
                 </Button>
               </td>
@@ -131,10 +145,24 @@ function Enrolment() {
             <Input size="small" value={name} onChange={(_, data) => setName(data.value)} />
           </Field>
           <Field label={t('settings.hours')} size="small">
-            <Input size="small" type="number" min={1} max={8760} value={hours} onChange={(_, data) => setHours(data.value)} />
+            <Input
+              size="small"
+              type="number"
+              min={1}
+              max={8760}
+              value={hours}
+              onChange={(_, data) => setHours(data.value)}
+            />
           </Field>
           <Field label={t('settings.uses')} size="small">
-            <Input size="small" type="number" min={1} max={100000} value={uses} onChange={(_, data) => setUses(data.value)} />
+            <Input
+              size="small"
+              type="number"
+              min={1}
+              max={100000}
+              value={uses}
+              onChange={(_, data) => setUses(data.value)}
+            />
           </Field>
           <Button size="small" appearance="primary" type="submit" disabled={!name.trim() || make.isPending}>
             {t('settings.make')}
@@ -148,7 +176,17 @@ function Enrolment() {
         <Rows
           path="/enrolment-tokens"
           removable
-          columns={['name', 'uses', 'usesMax', 'createdBy', 'created', 'createdTime', 'expires', 'expiresTime', 'revoked']}
+          columns={[
+            'name',
+            'uses',
+            'usesMax',
+            'createdBy',
+            'created',
+            'createdTime',
+            'expires',
+            'expiresTime',
+            'revoked',
+          ]}
         />
       </Section>
     </>
@@ -173,7 +211,11 @@ function Tokens() {
             <Input size="small" value={name} onChange={(_, data) => setName(data.value)} />
           </Field>
           <Field label={t('settings.column.role')} size="small">
-            <Select size="small" value={role} onChange={(_, data) => setRole(ROLES.find((r) => r === data.value) ?? 'reader')}>
+            <Select
+              size="small"
+              value={role}
+              onChange={(_, data) => setRole(ROLES.find((r) => r === data.value) ?? 'reader')}
+            >
               {ROLES.map((r) => (
                 <option key={r}>{r}</option>
               ))}
@@ -186,7 +228,21 @@ function Tokens() {
         {make.data && <Secret title={t('settings.token')} text={secretOf(make.data)} />}
       </Section>
       <Section title={t('settings.tab.tokens')}>
-        <Rows path="/api-tokens" removable columns={['name', 'role', 'createdBy', 'created', 'createdTime', 'lastUsedTime', 'expires', 'expiresTime', 'revoked']} />
+        <Rows
+          path="/api-tokens"
+          removable
+          columns={[
+            'name',
+            'role',
+            'createdBy',
+            'created',
+            'createdTime',
+            'lastUsedTime',
+            'expires',
+            'expiresTime',
+            'revoked',
+          ]}
+        />
       </Section>
     </>
   );
@@ -211,22 +267,40 @@ function Users() {
             <Input size="small" autoComplete="off" value={name} onChange={(_, data) => setName(data.value)} />
           </Field>
           <Field label={t('signIn.password')} size="small" required>
-            <Input size="small" type="password" autoComplete="new-password" value={password} onChange={(_, data) => setPassword(data.value)} />
+            <Input
+              size="small"
+              type="password"
+              autoComplete="new-password"
+              value={password}
+              onChange={(_, data) => setPassword(data.value)}
+            />
           </Field>
           <Field label={t('settings.column.role')} size="small">
-            <Select size="small" value={role} onChange={(_, data) => setRole(ROLES.find((r) => r === data.value) ?? 'reader')}>
+            <Select
+              size="small"
+              value={role}
+              onChange={(_, data) => setRole(ROLES.find((r) => r === data.value) ?? 'reader')}
+            >
               {ROLES.map((r) => (
                 <option key={r}>{r}</option>
               ))}
             </Select>
           </Field>
-          <Button size="small" appearance="primary" type="submit" disabled={!name.trim() || !password || make.isPending}>
+          <Button
+            size="small"
+            appearance="primary"
+            type="submit"
+            disabled={!name.trim() || !password || make.isPending}
+          >
             {t('settings.make')}
           </Button>
         </form>
       </Section>
       <Section title={t('settings.tab.users')}>
-        <Rows path="/users" columns={['name', 'role', 'passwordSet', 'createdTime', 'lastSeen', 'lastSignInTime', 'disabled']} />
+        <Rows
+          path="/users"
+          columns={['name', 'role', 'passwordSet', 'createdTime', 'lastSeen', 'lastSignInTime', 'disabled']}
+        />
       </Section>
     </>
   );
@@ -315,11 +389,23 @@ function Me() {
       >
         {session?.passwordSet && (
           <Field label={t('settings.current')} size="small">
-            <Input size="small" type="password" autoComplete="current-password" value={current} onChange={(_, data) => setCurrent(data.value)} />
+            <Input
+              size="small"
+              type="password"
+              autoComplete="current-password"
+              value={current}
+              onChange={(_, data) => setCurrent(data.value)}
+            />
           </Field>
         )}
         <Field label={t('signIn.newPassword')} size="small">
-          <Input size="small" type="password" autoComplete="new-password" value={password} onChange={(_, data) => setPassword(data.value)} />
+          <Input
+            size="small"
+            type="password"
+            autoComplete="new-password"
+            value={password}
+            onChange={(_, data) => setPassword(data.value)}
+          />
         </Field>
         <Button size="small" appearance="primary" type="submit" disabled={!password || save.isPending}>
           {t('manage.save')}

@@ -12,7 +12,10 @@ function shown(name: string, value: unknown): React.ReactNode {
     return grouped(Number.isInteger(value) ? value : Math.round(value * 100) / 100);
   }
   if (typeof value === 'string') return /^\d{4}-\d\d-\d\dT/.test(value) ? <Time at={value} /> : value;
-  if (Array.isArray(value)) return value.length === 0 ? '–' : value.map((v) => (typeof v === 'object' ? JSON.stringify(v) : String(v))).join(', ');
+  if (Array.isArray(value))
+    return value.length === 0
+      ? '–'
+      : value.map((v) => (typeof v === 'object' ? JSON.stringify(v) : String(v))).join(', ');
   return JSON.stringify(value);
 }
 

@@ -1,5 +1,5 @@
-import { t, type TextKey } from '../i18n';
 import type { Severity } from '../api/types';
+import { type TextKey, t } from '../i18n';
 import { spaced } from '../logic/words';
 
 const STATUS: Record<string, TextKey> = {

@@ -16,7 +16,16 @@ if (policies && !policies.defaultPolicy) {
   policies.createPolicy('default', { createHTML: (text) => (text === '' ? '' : null) });
 }
 
-echarts.use([BarChart, LineChart, PieChart, GridComponent, LegendComponent, TooltipComponent, AriaComponent, CanvasRenderer]);
+echarts.use([
+  BarChart,
+  LineChart,
+  PieChart,
+  GridComponent,
+  LegendComponent,
+  TooltipComponent,
+  AriaComponent,
+  CanvasRenderer,
+]);
 
 export interface Series {
   name: string;
@@ -56,6 +65,8 @@ export default function Chart({ label, steps, series, height = 180, onPick }: Ch
     const element = box.current;
     const chart = element && echarts.getInstanceByDom(element);
     if (!element || !chart) return;
+    // Colours come from the page, so another theme paints anew.
+    element.dataset.theme = name;
     const css = getComputedStyle(element);
     const color = (variable: string) => css.getPropertyValue(variable).trim() || '#888';
     const text = color('--colorNeutralForeground3');

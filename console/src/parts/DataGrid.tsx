@@ -1,4 +1,12 @@
-import { Button, Checkbox, Menu, MenuItemCheckbox, MenuList, MenuPopover, MenuTrigger } from '@fluentui/react-components';
+import {
+  Button,
+  Checkbox,
+  Menu,
+  MenuItemCheckbox,
+  MenuList,
+  MenuPopover,
+  MenuTrigger,
+} from '@fluentui/react-components';
 import { ArrowSortDownRegular, ArrowSortUpRegular, ArrowUpRegular, ColumnTripleRegular } from '@fluentui/react-icons';
 import { type ColumnDef, columnVisibilityFeature, tableFeatures, useTable } from '@tanstack/react-table';
 import { useVirtualizer } from '@tanstack/react-virtual';
@@ -267,7 +275,11 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
                 className={`cell ${c.end ? 'cell-end' : ''}`}
               >
                 {c.sort && props.onSort ? (
-                  <button type="button" className="head-button" onClick={() => props.onSort?.(down ? (c.sort ?? '') : `-${c.sort}`)}>
+                  <button
+                    type="button"
+                    className="head-button"
+                    onClick={() => props.onSort?.(down ? (c.sort ?? '') : `-${c.sort}`)}
+                  >
                     {c.header}
                     {down && <ArrowSortDownRegular aria-hidden="true" />}
                     {up && <ArrowSortUpRegular aria-hidden="true" />}

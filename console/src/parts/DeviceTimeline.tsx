@@ -47,8 +47,20 @@ function Clock({ at }: { at: string }) {
 
 const COLUMNS: GridColumn<KeyedRow>[] = [
   { id: 'time', header: t('fact.time'), width: '150px', cell: (r) => <Clock at={r.timestamp} /> },
-  { id: 'table', header: t('fact.table'), width: '92px', cell: (r) => <span className={`table-tag table-${activityGlyph(r.table, r.actionType)}`}>{shortTable(r.table)}</span> },
-  { id: 'action', header: t('column.action'), width: 'minmax(110px, 180px)', cell: (r) => <span className="cut">{spaced(r.actionType)}</span> },
+  {
+    id: 'table',
+    header: t('fact.table'),
+    width: '92px',
+    cell: (r) => (
+      <span className={`table-tag table-${activityGlyph(r.table, r.actionType)}`}>{shortTable(r.table)}</span>
+    ),
+  },
+  {
+    id: 'action',
+    header: t('column.action'),
+    width: 'minmax(110px, 180px)',
+    cell: (r) => <span className="cut">{spaced(r.actionType)}</span>,
+  },
   {
     id: 'what',
     header: t('column.what'),
@@ -64,8 +76,18 @@ const COLUMNS: GridColumn<KeyedRow>[] = [
       </span>
     ),
   },
-  { id: 'by', header: t('fact.by'), width: 'minmax(90px, 1fr)', cell: (r) => <Entity inGrid field="file" value={r.initiatingProcess ?? ''} /> },
-  { id: 'user', header: t('word.user'), width: 'minmax(70px, 0.6fr)', cell: (r) => <Entity inGrid field="user" value={r.accountName ?? ''} /> },
+  {
+    id: 'by',
+    header: t('fact.by'),
+    width: 'minmax(90px, 1fr)',
+    cell: (r) => <Entity inGrid field="file" value={r.initiatingProcess ?? ''} />,
+  },
+  {
+    id: 'user',
+    header: t('word.user'),
+    width: 'minmax(70px, 0.6fr)',
+    cell: (r) => <Entity inGrid field="user" value={r.accountName ?? ''} />,
+  },
 ];
 
 function PerMinute({ rows }: { rows: readonly TimelineRow[] }) {

@@ -80,7 +80,11 @@ export function EntityMenu({ children }: { children: React.ReactNode }) {
     <Opener.Provider value={setOpened}>
       {children}
       {opened && entity && (
-        <Menu open onOpenChange={(_, data) => !data.open && close()} positioning={{ target, position: 'below', align: 'start' }}>
+        <Menu
+          open
+          onOpenChange={(_, data) => !data.open && close()}
+          positioning={{ target, position: 'below', align: 'start' }}
+        >
           <MenuPopover className="entity-menu">
             <MenuGroupHeader className="entity-value mono">{entity.value}</MenuGroupHeader>
             <MenuList>
@@ -116,7 +120,9 @@ export function EntityMenu({ children }: { children: React.ReactNode }) {
               </MenuItem>
               <MenuItem
                 icon={<SearchRegular />}
-                onClick={() => go(href('/incidents', search, { q: entity.value, status: 'Active,InProgress,Resolved' }))}
+                onClick={() =>
+                  go(href('/incidents', search, { q: entity.value, status: 'Active,InProgress,Resolved' }))
+                }
               >
                 {t('entity.incidentsWith')}
               </MenuItem>

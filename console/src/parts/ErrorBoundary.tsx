@@ -11,10 +11,6 @@ export class ErrorBoundary extends Component<{ children: React.ReactNode }, { er
   }
 
   override render() {
-    return this.state.error ? (
-      <Empty title={t('state.broken')} hint={this.state.error.message} />
-    ) : (
-      this.props.children
-    );
+    return this.state.error ? <Empty title={t('state.broken')} hint={this.state.error.message} /> : this.props.children;
   }
 }

@@ -22,7 +22,14 @@ function nameOf(e: Evidence): string {
   }
 }
 
-const FIELD: Record<EntityType, string> = { Process: 'process', File: 'file', Ip: 'address', Url: 'address', User: 'user', Machine: 'device' };
+const FIELD: Record<EntityType, string> = {
+  Process: 'process',
+  File: 'file',
+  Ip: 'address',
+  Url: 'address',
+  User: 'user',
+  Machine: 'device',
+};
 
 /** Entities of a case, grouped by kind, each once with how many alerts name it. */
 export function EvidenceGroups({ evidence }: { evidence: Evidence[] }) {

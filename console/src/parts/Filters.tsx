@@ -64,8 +64,7 @@ export function PickFilter({
   const change = useParamChange();
   const text = params.get(param);
   const chosen = text === null ? [...fallback] : text === 'any' ? [] : listOf(text);
-  const said =
-    chosen.length === 0 || chosen.length === options.length ? t('filter.any') : chosen.map(name).join(', ');
+  const said = chosen.length === 0 || chosen.length === options.length ? t('filter.any') : chosen.map(name).join(', ');
   return (
     <Menu
       persistOnItemClick
@@ -77,7 +76,12 @@ export function PickFilter({
       }}
     >
       <MenuTrigger disableButtonEnhancement>
-        <Button size="small" className={`filter ${chosen.length > 0 ? 'filter-on' : ''}`} icon={<ChevronDownRegular />} iconPosition="after">
+        <Button
+          size="small"
+          className={`filter ${chosen.length > 0 ? 'filter-on' : ''}`}
+          icon={<ChevronDownRegular />}
+          iconPosition="after"
+        >
           <span className="muted">{label}:</span>&nbsp;<span className="cut filter-said">{said}</span>
         </Button>
       </MenuTrigger>
@@ -95,7 +99,11 @@ export function PickFilter({
 }
 
 /** Parameters that were set by a click on a value; shown as chips that can be taken away. */
-export function Chips({ params: names }: { params: readonly { param: string; label: string; say?: (v: string) => string }[] }) {
+export function Chips({
+  params: names,
+}: {
+  params: readonly { param: string; label: string; say?: (v: string) => string }[];
+}) {
   const { params } = usePlace();
   const change = useParamChange();
   const without = withoutOf(params.get('not'));
@@ -107,7 +115,11 @@ export function Chips({ params: names }: { params: readonly { param: string; lab
   return (
     <span className="chips">
       {set.map((chip) => (
-        <Chip key={chip.param} text={`${chip.label}: ${chip.say?.(chip.value) ?? chip.value}`} drop={() => change({ [chip.param]: null })} />
+        <Chip
+          key={chip.param}
+          text={`${chip.label}: ${chip.say?.(chip.value) ?? chip.value}`}
+          drop={() => change({ [chip.param]: null })}
+        />
       ))}
       {without.map((w, i) => (
         <Chip
@@ -130,7 +142,11 @@ function Chip({ text, drop }: { text: string; drop: () => void }) {
 }
 
 /** Drops rows whose value is filtered out; the address says so, and the chips show it. */
-export function keepRows<T>(rows: T[], without: readonly Without[], valuesOf: (row: T, field: string) => readonly string[]): T[] {
+export function keepRows<T>(
+  rows: T[],
+  without: readonly Without[],
+  valuesOf: (row: T, field: string) => readonly string[],
+): T[] {
   if (without.length === 0) return rows;
   return rows.filter((row) => !without.some((w) => valuesOf(row, w.field).includes(w.value)));
 }

@@ -1,5 +1,13 @@
-import { Button, Dialog, DialogActions, DialogBody, DialogContent, DialogSurface, DialogTitle } from '@fluentui/react-components';
-import { t, type TextKey } from '../i18n';
+import {
+  Button,
+  Dialog,
+  DialogActions,
+  DialogBody,
+  DialogContent,
+  DialogSurface,
+  DialogTitle,
+} from '@fluentui/react-components';
+import { type TextKey, t } from '../i18n';
 
 const KEYS: [string, TextKey][] = [
   ['/', 'help.search'],

@@ -1,7 +1,7 @@
 import { useIncident } from '../api/queries';
 import { t } from '../i18n';
 import { spanTime } from '../logic/time';
-import { Tactics, Tag, SeverityBadge, StatusBadge } from './Badges';
+import { SeverityBadge, StatusBadge, Tactics, Tag } from './Badges';
 import { Entity } from './Entity';
 import { ManageCase } from './ManageCase';
 import { Facts, Section, Time, To } from './Parts';

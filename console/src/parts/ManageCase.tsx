@@ -98,7 +98,8 @@ export function ManageCase({ kind, item }: { kind: CaseKind; item: CaseState }) 
           value={classification ?? ''}
           onChange={(_, data) => {
             const next = CLASSIFICATIONS.find((c) => c === data.value);
-            if (next) setDraft({ ...draft, classification: next, determination: determinationFor(next, determination) });
+            if (next)
+              setDraft({ ...draft, classification: next, determination: determinationFor(next, determination) });
           }}
         >
           {!classification && <option value="">{t('manage.unset')}</option>}

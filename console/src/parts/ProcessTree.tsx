@@ -6,9 +6,9 @@ import {
   CodeRegular,
   DeveloperBoardRegular,
   DocumentRegular,
+  type FluentIcon,
   GlobeRegular,
   GlobeSearchRegular,
-  type FluentIcon,
   KeyRegular,
   LayerDiagonalRegular,
   ServerRegular,
@@ -53,7 +53,13 @@ function Lines({ row }: { row: TreeRow }) {
   return (
     <svg className="lines" width={width} height={ROW} aria-hidden="true">
       {row.guides.map((on, i) => on && <path key={i} d={`M${i * INDENT + INDENT / 2 + 0.5} 0V${ROW}`} />)}
-      <path d={row.last ? `M${x + 0.5} 0V${mid - 4}q0 4 4 4H${width - 1}` : `M${x + 0.5} 0V${ROW}M${x + 0.5} ${mid}H${width - 1}`} />
+      <path
+        d={
+          row.last
+            ? `M${x + 0.5} 0V${mid - 4}q0 4 4 4H${width - 1}`
+            : `M${x + 0.5} 0V${ROW}M${x + 0.5} ${mid}H${width - 1}`
+        }
+      />
     </svg>
   );
 }
@@ -64,7 +70,12 @@ function AlertBadges({ ids, alerts }: { ids: readonly string[]; alerts: Readonly
       {ids.slice(0, 3).map((id) => {
         const alert = alerts.get(id);
         return (
-          <To key={id} path={`/alerts/${id}`} className={`alert-badge sev-${alert?.severity ?? 'Low'}`} label={alert?.title ?? id}>
+          <To
+            key={id}
+            path={`/alerts/${id}`}
+            className={`alert-badge sev-${alert?.severity ?? 'Low'}`}
+            label={alert?.title ?? id}
+          >
             <span className="cut">{alert?.title ?? t('word.alert')}</span>
           </To>
         );
@@ -106,7 +117,9 @@ function RowBody({ row, alerts }: { row: TreeRow; alerts: ReadonlyMap<string, Al
         <Entity field="file" value={node.fileName} inGrid />
       </strong>
       <span className="pid mono">{node.processId}</span>
-      {node.accountName && <span className={`user ${node.accountName === 'root' ? 'root' : ''}`}>{node.accountName}</span>}
+      {node.accountName && (
+        <span className={`user ${node.accountName === 'root' ? 'root' : ''}`}>{node.accountName}</span>
+      )}
       <span className="mono cut grow cmd" title={node.commandLine ?? undefined}>
         {node.commandLine}
       </span>
@@ -181,7 +194,9 @@ export function ProcessTree({ trees, alerts, truncated, selected, onSelect }: Pr
   return (
     <div className="tree-box">
       <div className="grid-tools">
-        <span className="muted small grow">{truncated ? t('tree.truncated') : t('tree.count', { count: rows.length })}</span>
+        <span className="muted small grow">
+          {truncated ? t('tree.truncated') : t('tree.count', { count: rows.length })}
+        </span>
         <Select
           size="small"
           aria-label={t('tree.activities')}
@@ -226,8 +241,14 @@ export function ProcessTree({ trees, alerts, truncated, selected, onSelect }: Pr
             const row = rows[item.index];
             if (!row) return null;
             const open = row.kind === 'process' && row.expandable;
-            const calm = row.kind === 'process' ? row.below === 0 : row.kind === 'activity' && row.alertIds.length === 0;
-            const heat = row.alertIds.length > 0 ? row.severity : row.kind === 'process' && !row.expanded && row.below > 0 ? row.belowSeverity : null;
+            const calm =
+              row.kind === 'process' ? row.below === 0 : row.kind === 'activity' && row.alertIds.length === 0;
+            const heat =
+              row.alertIds.length > 0
+                ? row.severity
+                : row.kind === 'process' && !row.expanded && row.below > 0
+                  ? row.belowSeverity
+                  : null;
             return (
               <div
                 key={row.id}

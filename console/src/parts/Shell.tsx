@@ -30,7 +30,7 @@ import { api } from '../api/client';
 import { useLive } from '../api/live';
 import { useCount } from '../api/queries';
 import type { Session } from '../api/types';
-import { t, type TextKey } from '../i18n';
+import { type TextKey, t } from '../i18n';
 import { asRange, RANGE_DEFAULT, RANGES } from '../logic/time';
 import { brief } from '../logic/words';
 import { setPrefs, type ThemeName, usePrefs } from '../prefs';
@@ -57,7 +57,7 @@ function Navigation() {
       {PAGES.map((page) => {
         const here = page.path === '/' ? path === '/' : path.startsWith(page.path);
         return (
-          <To key={page.path} path={page.path} className={`nav-item ${here ? 'here' : ''}`} label={t(page.key)}>
+          <To key={page.path} path={page.path} className={`nav-item ${here ? 'here' : ''}`}>
             {page.icon}
             <span className="nav-text">{t(page.key)}</span>
             {page.path === '/incidents' && !!open.data && <span className="nav-count">{brief(open.data)}</span>}
@@ -160,7 +160,8 @@ export function Shell({ session, children }: { session: Session; children: React
         return;
       }
       const target = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || target.closest('input,textarea,select,[contenteditable]')) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || target.closest('input,textarea,select,[contenteditable]'))
+        return;
       if (document.querySelector('[role=dialog],[role=menu]')) return;
       if (event.key === '?') setOverlay('help');
       else if (event.key === '/') {

@@ -30,7 +30,13 @@ export function SidePane({
     <aside className="pane" aria-label={label}>
       <header className="pane-head">
         <h2>{title}</h2>
-        <Button appearance="subtle" size="small" icon={<DismissRegular />} aria-label={t('action.close')} onClick={close} />
+        <Button
+          appearance="subtle"
+          size="small"
+          icon={<DismissRegular />}
+          aria-label={t('action.close')}
+          onClick={close}
+        />
       </header>
       {actions && <div className="pane-actions">{actions}</div>}
       <div className="pane-body" tabIndex={0} role="region" aria-label={label}>

@@ -27,7 +27,7 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => void }
   return (
     <div className="state" role="alert">
       <ErrorCircleRegular fontSize={32} aria-hidden="true" className="bad" />
-      <strong>{known?.message ?? t("state.failed")}</strong>
+      <strong>{known?.message ?? t('state.failed')}</strong>
       {known?.hint && <span className="muted">{known.hint}</span>}
       {known && known.status > 0 && (
         <code className="muted">

@@ -37,7 +37,16 @@ export function StoryDetails({ row, alerts }: { row: TreeRow | null; alerts: Rea
     return alert ? [<AlertCard key={id} alert={alert} />] : [];
   });
   if (row.kind === 'device') {
-    return <Facts facts={[{ name: t('word.device'), value: <Entity field="device" value={device.name} id={device.id} to={`/devices/${device.id}`} /> }]} />;
+    return (
+      <Facts
+        facts={[
+          {
+            name: t('word.device'),
+            value: <Entity field="device" value={device.name} id={device.id} to={`/devices/${device.id}`} />,
+          },
+        ]}
+      />
+    );
   }
   if (row.kind === 'activity') {
     const { activity } = row;
@@ -50,7 +59,10 @@ export function StoryDetails({ row, alerts }: { row: TreeRow | null; alerts: Rea
           facts={[
             { name: t('fact.time'), value: <Time at={activity.timestamp} /> },
             { name: t('fact.table'), value: activity.table },
-            { name: t('fact.by'), value: <Entity field="file" value={`${row.node.fileName} (${row.node.processId})`} /> },
+            {
+              name: t('fact.by'),
+              value: <Entity field="file" value={`${row.node.fileName} (${row.node.processId})`} />,
+            },
           ]}
         />
         <Section title={t('row.title')}>
@@ -73,13 +85,25 @@ export function StoryDetails({ row, alerts }: { row: TreeRow | null; alerts: Rea
       {cards}
       <Facts
         facts={[
-          { name: t('fact.path'), value: <Entity mono field="file" value={`${node.folderPath ? `${node.folderPath.replace(/\/$/, '')}/` : ''}${node.fileName}`} /> },
+          {
+            name: t('fact.path'),
+            value: (
+              <Entity
+                mono
+                field="file"
+                value={`${node.folderPath ? `${node.folderPath.replace(/\/$/, '')}/` : ''}${node.fileName}`}
+              />
+            ),
+          },
           node.accountName ? { name: t('fact.user'), value: <Entity field="user" value={node.accountName} /> } : null,
           { name: t('fact.started'), value: <Time at={node.creationTime} /> },
           { name: t('fact.ended'), value: node.exitTime ? <Time at={node.exitTime} /> : t('fact.notSeen') },
           node.exitTime ? { name: t('fact.ran'), value: spanTime(node.creationTime, node.exitTime) } : null,
           node.sha256 ? { name: 'SHA-256', value: <Entity mono field="hash" value={node.sha256} /> } : null,
-          { name: t('word.device'), value: <Entity field="device" value={device.name} id={device.id} to={`/devices/${device.id}`} /> },
+          {
+            name: t('word.device'),
+            value: <Entity field="device" value={device.name} id={device.id} to={`/devices/${device.id}`} />,
+          },
           { name: t('fact.key'), value: <Entity mono field="process" value={node.processUniqueId} /> },
           { name: t('fact.activities'), value: String(node.activities.length) },
           { name: t('fact.children'), value: String(node.children.length) },

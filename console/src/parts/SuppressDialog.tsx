@@ -25,7 +25,13 @@ const OPERATORS = ['equals', 'contains', 'startsWith', 'endsWith'] as const;
 export function suggested(alert: Alert): SuppressionCondition[] {
   const match = alert.matches[0];
   if (!match) return [];
-  const columns = [...match.fields.map((f) => f.column), 'ProcessCommandLine', 'FolderPath', 'AccountName', 'InitiatingProcessFileName'];
+  const columns = [
+    ...match.fields.map((f) => f.column),
+    'ProcessCommandLine',
+    'FolderPath',
+    'AccountName',
+    'InitiatingProcessFileName',
+  ];
   return [...new Set(columns)].flatMap((column) => {
     const value = match.row[column];
     return typeof value === 'string' && value !== '' ? [{ column, operator: 'equals' as const, value }] : [];
@@ -53,7 +59,8 @@ export function SuppressDialog({ alert, close }: { alert: Alert; close: () => vo
   const make = useMutation({
     mutationFn: () => api.post<Suppression>('/suppressions', { name, reason, scope }),
     onSuccess: () => {
-      for (const key of ['suppressions', 'alerts', 'alert', 'incident', 'incidents', 'count']) void client.invalidateQueries({ queryKey: [key] });
+      for (const key of ['suppressions', 'alerts', 'alert', 'incident', 'incidents', 'count'])
+        void client.invalidateQueries({ queryKey: [key] });
       tell.done(t('suppress.done'));
       close();
     },
@@ -76,7 +83,11 @@ export function SuppressDialog({ alert, close }: { alert: Alert; close: () => vo
                 setOffers(offers.map((o, j) => (j === i ? { condition: { ...o.condition, ...change }, on } : o)));
               return (
                 <div key={offer.condition.column} className="condition">
-                  <Checkbox checked={offer.on} label={offer.condition.column} onChange={(_, data) => set({}, data.checked === true)} />
+                  <Checkbox
+                    checked={offer.on}
+                    label={offer.condition.column}
+                    onChange={(_, data) => set({}, data.checked === true)}
+                  />
                   <Select
                     size="small"
                     aria-label={t('suppress.operator', { column: offer.condition.column })}
@@ -105,19 +116,31 @@ export function SuppressDialog({ alert, close }: { alert: Alert; close: () => vo
               <Input value={name} onChange={(_, data) => setName(data.value)} />
             </Field>
             <Field label={t('suppress.reason')} required>
-              <Input value={reason} placeholder={t('suppress.reasonHint')} onChange={(_, data) => setReason(data.value)} />
+              <Input
+                value={reason}
+                placeholder={t('suppress.reasonHint')}
+                onChange={(_, data) => setReason(data.value)}
+              />
             </Field>
             <p className="preview" role="status">
               {preview.error
                 ? preview.error.message
                 : preview.data
-                  ? t('suppress.would', { count: preview.data.wouldHide, days: preview.data.days, all: preview.data.lookedAt })
+                  ? t('suppress.would', {
+                      count: preview.data.wouldHide,
+                      days: preview.data.days,
+                      all: preview.data.lookedAt,
+                    })
                   : t('state.loading')}
             </p>
           </DialogContent>
           <DialogActions>
             <Button onClick={close}>{t('action.cancel')}</Button>
-            <Button appearance="primary" disabled={!name.trim() || !reason.trim() || make.isPending} onClick={() => make.mutate()}>
+            <Button
+              appearance="primary"
+              disabled={!name.trim() || !reason.trim() || make.isPending}
+              onClick={() => make.mutate()}
+            >
               {t('suppress.make')}
             </Button>
           </DialogActions>
