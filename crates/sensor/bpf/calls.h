@@ -176,7 +176,7 @@ static __always_inline void identity_probe(struct file_identity *id, struct file
 	id->magic = BPF_CORE_READ(inode, i_sb, s_magic);
 	id->unhashed = BPF_CORE_READ(file, f_path.dentry, d_hash.pprev) == 0;
 	if (bpf_core_field_exists(inode->i_ctime_sec)) {
-		id->changed_ns = BPF_CORE_READ(inode, i_ctime_sec) * 1000000000ULL + BPF_CORE_READ(inode, i_ctime_nsec);
+		id->changed_ns = BPF_CORE_READ(inode, i_ctime_sec) * 1000000000ULL + (BPF_CORE_READ(inode, i_ctime_nsec) & NANOSECONDS_MASK);
 		id->modified_ns = BPF_CORE_READ(inode, i_mtime_sec) * 1000000000ULL + BPF_CORE_READ(inode, i_mtime_nsec);
 	} else if (bpf_core_field_exists(struct inode___middle, __i_ctime)) {
 		struct inode___middle *middle = (void *)inode;
@@ -291,16 +291,19 @@ __attribute__((noinline)) int writer_close(u64 address, int ending)
 	return 0;
 }
 
-/* The file is gone at the end of `close`, so this one looks at its start. */
+/* The file is gone at the end of `close`, so this one looks at its start; `dup2` and `dup3` close what their second
+ * argument was, which is how shells end a redirection. */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(observe_close, struct pt_regs *regs, long number)
 {
-	if (number != close_number || !writers_count)
+	if (!writers_count)
+		return 0;
+	if (number != settings.close_number && number != settings.dup2_number && number != settings.dup3_number)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	if ((u32)task->tgid == self_pid || IS_COMPAT(task))
 		return 0;
-	struct file *file = file_of(task, ARG0(regs));
+	struct file *file = file_of(task, number == settings.close_number ? ARG0(regs) : ARG1(regs));
 	if (file && (BPF_CORE_READ(file, f_mode) & MODE_WRITE))
 		writer_close((u64)file, 0);
 	return 0;
@@ -348,20 +351,27 @@ static __always_inline struct path *base_of(struct task_struct *task, struct pt_
 }
 
 /* "..", "//" or "/./" in a path: only user space can tell where it leads. */
-static __always_inline int is_odd(u8 *text)
+__attribute__((noinline)) int is_odd(u32 key, u32 offset)
 {
-	u8 last = 0;
-	for (int i = 0; i < 192; i++) {
-		u8 c = text[i];
-		if (!c)
-			return 0;
-		if (last == '/' && (c == '.' || c == '/'))
-			return 1;
-		if (i == 0 && c == '.')
-			return 1;
-		last = c;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
+	if (!scratch)
+		return 1;
+	u8 *text = scratch->bytes + (offset & LONG_MASK);
+	/* Without branches, which the verifier would follow both ways each time: 1 if the byte is the other, else 0. */
+#define SAME(a, b) (((((u32)(a)) ^ (u32)(b)) - 1) >> 31)
+	u32 last = '/', ended = 0, odd = SAME(text[0], '.');
+	for (int block = 0; block < 8; block++) {
+		for (int i = 0; i < 32; i++) {
+			u32 c = text[block * 32 + i];
+			ended |= SAME(c, 0);
+			if (block + i > 0)
+				odd |= SAME(last, '/') & (SAME(c, '.') | SAME(c, '/')) & ~ended;
+			last = c;
+		}
+		if (ended)
+			break;
 	}
-	return 0;
+	return odd;
 }
 
 /* Calls that name one or two paths. */
@@ -402,10 +412,10 @@ int BPF_PROG(observe_path, struct pt_regs *regs, long result)
 		u32 flags = 0;
 		u8 *text = scratch->bytes + (first & LONG_MASK);
 		if (record->path_length && !(call->flags & CALL_TARGET_FIRST))
-			flags = is_odd(text) ? WATCH_PASS_UP : text_flags(text, base);
+			flags = is_odd(scratch->key, first) ? WATCH_PASS_UP : text_flags(text, base);
 		if (!flags && record->path2_length) {
 			text = scratch->bytes + (second & LONG_MASK);
-			flags = is_odd(text) ? WATCH_PASS_UP : text_flags(text, base2);
+			flags = is_odd(scratch->key, second) ? WATCH_PASS_UP : text_flags(text, base2);
 		}
 		if (!flags || is_capped(task->tgid, KIND_PATH)) {
 			scratch->busy = 0;
@@ -524,7 +534,6 @@ int BPF_PROG(observe_accept, struct pt_regs *regs, long result)
 	owner.since_ns = owner.head.time_ns;
 	owner.accepted = 1;
 	owner.established = 1;
-	owner_note(sk, &owner, KIND_ACCEPT);
 	record.head = owner.head;
 	record.accepted = 1;
 	record.ends.family = family;
@@ -537,6 +546,8 @@ int BPF_PROG(observe_accept, struct pt_regs *regs, long result)
 		BPF_CORE_READ_INTO(&record.ends.local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO(&record.ends.remote, sk, __sk_common.skc_v6_daddr);
 	}
+	owner.ends = record.ends;
+	owner_note(sk, &owner, KIND_ACCEPT);
 	send(&record, sizeof(record));
 	return 0;
 }

@@ -164,6 +164,7 @@ struct in6_addr { u8 bytes[16]; };
 struct sock_common {
 	u16 skc_family;
 	u8 skc_state;
+	unsigned long skc_flags;
 	u32 skc_daddr;
 	u32 skc_rcv_saddr;
 	u16 skc_dport;
@@ -172,7 +173,7 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 } READS;
 struct sock { struct sock_common __sk_common; u16 sk_protocol; u16 sk_type; int sk_err; } READS;
-struct tcp_sock { u64 bytes_acked; u64 bytes_received; } READS;
+struct tcp_sock { u64 bytes_sent; u64 bytes_retrans; u64 bytes_received; } READS;
 struct socket { struct sock *sk; } READS;
 
 #if defined(__TARGET_ARCH_x86)

@@ -10,7 +10,8 @@
 enum { FAMILY_4 = 2, FAMILY_6 = 10, PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
 enum { STATE_ESTABLISHED = 1, STATE_SYN_SENT = 2, STATE_CLOSE = 7, STATE_LISTEN = 10 };
 
-struct socket_owner { struct head head; u64 since_ns; u32 accepted; u32 established; };
+/* The ends are kept, since a socket has lost its own port when it reaches CLOSE. */
+struct socket_owner { struct head head; struct ends ends; u64 since_ns; u32 accepted; u32 established; };
 /* Connections that are followed at once: 128 Ki, about 24 MB if all are used; what is more is counted as lost. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -87,6 +88,7 @@ int BPF_PROG(observe_tcp, struct sock *sk, int old_state, int new_state)
 	if (new_state == STATE_ESTABLISHED) {
 		owner->established = 1;
 		owner->since_ns = record.head.time_ns;
+		owner->ends = record.ends;
 		record.head.kind = KIND_CONNECT;
 	} else if (!owner->established) {
 		record.head.kind = KIND_CONNECT;
@@ -98,9 +100,12 @@ int BPF_PROG(observe_tcp, struct sock *sk, int old_state, int new_state)
 		struct tcp_sock *tcp = (void *)sk;
 		record.head.kind = KIND_CLOSE;
 		record.accepted = owner->accepted;
-		record.bytes_sent = BPF_CORE_READ(tcp, bytes_acked);
+		record.ends = owner->ends;
+		record.bytes_sent = BPF_CORE_READ(tcp, bytes_sent) - BPF_CORE_READ(tcp, bytes_retrans);
 		record.bytes_received = BPF_CORE_READ(tcp, bytes_received);
-		/* The kernel counts the SYN or the FIN of the end in bytes_acked of a connecting side. */
+		/* The kernel counts the other end's FIN as a byte; SOCK_DONE (bit 1) says that it came. */
+		if ((sk->__sk_common.skc_flags & 2) && record.bytes_received)
+			record.bytes_received--;
 		bpf_map_delete_elem(&sockets, &key);
 	}
 	send(&record, sizeof(record));

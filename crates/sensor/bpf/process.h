@@ -40,11 +40,11 @@ int BPF_PROG(observe_exec, struct task_struct *task, s32 old_pid, struct linux_b
 	record->unused = 0;
 
 	before = offset;
-	offset = path_write(scratch, offset, file->f_path.dentry, file->f_path.mnt);
+	offset = path_write(scratch, offset, BPF_CORE_READ(file, f_path.dentry), BPF_CORE_READ(file, f_path.mnt));
 	record->path_length = offset - before;
 
 	before = offset;
-	offset = path_write(scratch, offset, task->fs->pwd.dentry, task->fs->pwd.mnt);
+	offset = path_write(scratch, offset, BPF_CORE_READ(task, fs, pwd.dentry), BPF_CORE_READ(task, fs, pwd.mnt));
 	record->cwd_length = offset - before;
 
 	before = offset;

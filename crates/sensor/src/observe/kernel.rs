@@ -57,6 +57,11 @@ const PROGRAMS: &[ProgramLine] = &[
     program("observe_number", Attach::Handler, "no ptrace, memory writes, BPF loads, user and capability changes"),
     program("observe_signal", Attach::Trace, "no signals to protected processes"),
 ];
+/// Newer processors have `dup3` only.
+#[cfg(target_arch = "x86_64")]
+const DUP2: u32 = libc::SYS_dup2 as u32;
+#[cfg(not(target_arch = "x86_64"))]
+const DUP2: u32 = u32::MAX;
 const ESSENTIAL: &[&str] = &["observe_exec", "observe_fork", "observe_exit"];
 
 /// What no program here can see, on any kernel; named so that nobody counts on it.
@@ -308,7 +313,14 @@ fn open(settings: KernelSettings, programs: &HashSet<&str>) -> Result<OpenObject
             "ring" => map.set_max_entries(settings.ring_bytes).map_err(step("size"))?,
             "scratches" => map.set_max_entries(cpus * 2).map_err(step("size"))?,
             _ if name.contains("rodata.set") => {
-                let words = [std::process::id(), settings.ring_bytes / 8, settings.rate_max, libc::SYS_close as u32];
+                let words = [
+                    std::process::id(),
+                    settings.ring_bytes / 8,
+                    settings.rate_max,
+                    libc::SYS_close as u32,
+                    DUP2,
+                    libc::SYS_dup3 as u32,
+                ];
                 let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
                 if let Some(value) = map.initial_value_mut()
                     && value.len() >= bytes.len()
