@@ -28,6 +28,7 @@ const FITS = {
   InformationalExpectedActivity: ['SecurityTesting', 'LineOfBusinessApplication', 'ConfirmedUserActivity', 'Other'],
   FalsePositive: ['Clean', 'InsufficientData', 'Other'],
 };
+const NAMES = { lastUpdate: 'lastUpdateTime', created: 'createdTime', lastEvent: 'lastEventTime' };
 const policy = (nonce) =>
   `default-src 'none'; script-src 'self'; style-src 'self' 'nonce-${nonce}'; img-src 'self' data:; font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'`;
 
@@ -101,7 +102,14 @@ export function startMock(port = 0) {
     return null;
   };
 
+  const SORTS = {
+    incidents: ['lastUpdate', 'created', 'lastEvent', 'severity'],
+    alerts: ['lastUpdate', 'created', 'lastEvent', 'severity'],
+    devices: ['lastSeen', 'firstSeen', 'computerDnsName', 'healthStatus'],
+  };
   function api(method, parts, query, body) {
+    const sort = query.get('sort')?.replace(/^-/, '');
+    if (sort && !SORTS[parts[0]]?.includes(sort)) return problem(400, 'bad_query', 'This list cannot be sorted so.');
     const [room, id, more] = parts;
     const found = (item) =>
       item
@@ -118,7 +126,7 @@ export function startMock(port = 0) {
             has(i, query.get('q')) &&
             since(query, i.lastUpdateTime),
         );
-        return { status: 200, body: page(sorted(items, query, { lastUpdate: 'lastUpdateTime' }), query) };
+        return { status: 200, body: page(sorted(items, query, NAMES), query) };
       }
       const incident = list.find((i) => i.id === Number(id));
       if (!incident) return found(null);
@@ -132,6 +140,15 @@ export function startMock(port = 0) {
         incident.comments.push({ comment: body.comment, createdBy: 'admin', createdTime: new Date().toISOString() });
         return found(full(incident));
       }
+      if (more === 'audit')
+        return {
+          status: 200,
+          body: {
+            items: [
+              { time: incident.lastUpdateTime, who: 'admin', what: 'status', old: 'Active', new: incident.status },
+            ],
+          },
+        };
       if (more === 'story') return found({ trees: [tree], truncated: false });
       return found(full(incident));
     }
@@ -147,7 +164,7 @@ export function startMock(port = 0) {
             has(a, query.get('q')) &&
             since(query, a.firstEventTime),
         );
-        const answer = page(sorted(items, query, {}), query);
+        const answer = page(sorted(items, query, NAMES), query);
         return { status: 200, body: { ...answer, items: answer.items.map((a) => ({ ...a, matches: [] })) } };
       }
       const alert = alertList.find((a) => a.id === id);
@@ -184,25 +201,25 @@ export function startMock(port = 0) {
         );
         return { status: 200, body: page(rows, query) };
       }
-      if (more === 'losses')
-        return {
-          status: 200,
-          body: {
-            items: device.lostRowCount
-              ? [
-                  {
-                    cause: 'RingFull',
-                    table: null,
-                    count: 412,
-                    sequenceAfter: 88_121,
-                    sequenceBefore: 88_534,
-                    from: device.firstSeen,
-                    to: device.lastSeen,
-                  },
-                ]
-              : [],
-          },
+      if (more === 'losses') {
+        const row = {
+          Cause: 'RingFull',
+          LostRows: 412,
+          SequenceAfter: 88_121,
+          SequenceBefore: 88_534,
+          StartTime: device.firstSeen,
+          EndTime: device.lastSeen,
         };
+        const loss = {
+          timestamp: device.lastSeen,
+          table: 'SensorLossEvents',
+          actionType: '',
+          summary: '412 rows lost',
+          alertIds: [],
+          row,
+        };
+        return { status: 200, body: page(device.lostRowCount ? [loss] : [], query) };
+      }
       if (method === 'PATCH') Object.assign(device, body);
       if (more === 'revoke') Object.assign(device, { revoked: true, healthStatus: 'Offboarded' });
       return found(device);
@@ -215,7 +232,17 @@ export function startMock(port = 0) {
           body: { added: count, updated: 0, unchanged: 0, refused: 0, rules: ruleList.slice(12, 13) },
         };
       }
-      if (id === 'test') return { status: 200, body: { diagnostics: [], matches: alertList[1].matches } };
+      if (id === 'test')
+        return {
+          status: 200,
+          body: {
+            diagnostics: [],
+            matches: alertList[1].matches,
+            rowsLookedAt: 4210,
+            matchCount: 1,
+            incomplete: false,
+          },
+        };
       if (!id)
         return {
           status: 200,
@@ -273,8 +300,13 @@ export function startMock(port = 0) {
       return { status: 200, body: { items: state.tokens.filter((token) => token.room === room) } };
     }
     if (room === 'users') {
-      if (method === 'POST')
-        state.users.push({ id: `u${state.users.length + 1}`, name: body.name, role: body.role, passwordSet: true });
+      if (method === 'POST') {
+        const link = randomBytes(8).toString('hex');
+        links.add(link);
+        if (!id)
+          state.users.push({ id: `u${state.users.length + 1}`, name: body.name, role: body.role, passwordSet: false });
+        return { status: 201, body: { name: body.name, link } };
+      }
       return { status: 200, body: { items: state.users } };
     }
     if (room === 'status')

@@ -274,6 +274,9 @@ export interface RuleImportReport {
 export interface RuleTestReport {
   diagnostics: RuleDiagnostic[];
   matches: Match[];
+  rowsLookedAt: number;
+  matchCount: number;
+  incomplete: boolean;
 }
 
 export interface SuppressionCondition {

@@ -46,7 +46,6 @@ export const ALERT_COLUMNS: GridColumn<Alert>[] = [
     id: 'status',
     header: t('column.status'),
     width: '104px',
-    sort: 'status',
     cell: (a) => <StatusBadge status={a.status} />,
   },
   {
@@ -85,7 +84,7 @@ export const ALERT_COLUMNS: GridColumn<Alert>[] = [
     id: 'time',
     header: t('column.activity'),
     width: '104px',
-    sort: 'firstEventTime',
+    sort: 'lastEvent',
     cell: (a) => <Time ago at={a.lastEventTime} />,
   },
 ];
@@ -159,7 +158,7 @@ export default function Alerts() {
     suppressed: params.get('suppressed') === 'yes' ? 'true' : null,
     q: params.get('q'),
     since: asRange(params.get('since')),
-    sort: params.get('sort') ?? '-firstEventTime',
+    sort: params.get('sort') ?? '-lastEvent',
   });
   const not = params.get('not');
   const rows = useMemo(() => keepRows(list.rows, withoutOf(not), valuesOf), [list.rows, not]);
@@ -197,8 +196,8 @@ export default function Alerts() {
               );
               return true;
             }}
-            sort={params.get('sort') ?? '-firstEventTime'}
-            onSort={(sort) => change({ sort: sort === '-firstEventTime' ? null : sort })}
+            sort={params.get('sort') ?? '-lastEvent'}
+            onSort={(sort) => change({ sort: sort === '-lastEvent' ? null : sort })}
             loading={list.loading}
             error={list.error}
             retry={list.retry}

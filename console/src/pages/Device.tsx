@@ -11,11 +11,11 @@ import {
   Tab,
   TabList,
 } from '@fluentui/react-components';
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api } from '../api/client';
-import { itemsOf, useDevice, useList } from '../api/queries';
-import type { Alert, Device, IncidentSummary, Page, Row } from '../api/types';
+import { useDevice, useList } from '../api/queries';
+import type { Alert, Device, IncidentSummary, Row, TimelineRow } from '../api/types';
 import { t } from '../i18n';
 import { href } from '../logic/address';
 import { grouped, spaced } from '../logic/words';
@@ -158,23 +158,17 @@ function Cases({ device }: { device: Device }) {
   );
 }
 
-/** What a loss entry says, whatever spelling its fields have: the ledger is a hunting table of ours. */
-function of(row: Row, ...names: string[]): string {
-  for (const name of names) {
-    const value = row[name];
-    if (value !== undefined && value !== null) return typeof value === 'object' ? JSON.stringify(value) : String(value);
-  }
-  return '–';
+/** A column of the loss ledger as text. */
+function of(row: Row, name: string): string {
+  const value = row[name];
+  return value === undefined || value === null ? '–' : String(value);
 }
 
 function Losses({ device }: { device: Device }) {
-  const losses = useQuery({
-    queryKey: ['losses', device.id],
-    queryFn: async () => itemsOf(await api.get<Page<Row> | Row[]>(`/devices/${device.id}/losses`)),
-  });
-  if (losses.error) return <Failure error={losses.error} retry={() => void losses.refetch()} />;
-  if (!losses.data) return <Loading />;
-  if (losses.data.length === 0) return <Empty title={t('losses.none')} hint={t('losses.noneHint')} />;
+  const losses = useList<TimelineRow>('losses', `/devices/${device.id}/losses`, {}, 200);
+  if (losses.error) return <Failure error={losses.error} retry={losses.retry} />;
+  if (losses.loading) return <Loading />;
+  if (losses.rows.length === 0) return <Empty title={t('losses.none')} hint={t('losses.noneHint')} />;
   return (
     <div className="padded">
       <table className="table">
@@ -189,24 +183,29 @@ function Losses({ device }: { device: Device }) {
           </tr>
         </thead>
         <tbody>
-          {losses.data.map((loss, i) => (
+          {losses.rows.map(({ row, timestamp }, i) => (
             <tr key={i}>
-              <td>{spaced(of(loss, 'cause', 'Cause'))}</td>
-              <td>{of(loss, 'table', 'Table', 'TableName')}</td>
-              <td className="end mono">{of(loss, 'count', 'Count', 'LostCount')}</td>
+              <td>{spaced(of(row, 'Cause'))}</td>
+              <td>{of(row, 'TableName')}</td>
+              <td className="end mono">{of(row, 'LostRows')}</td>
               <td className="mono">
-                {of(loss, 'sequenceAfter', 'SequenceAfter')} … {of(loss, 'sequenceBefore', 'SequenceBefore')}
+                {of(row, 'SequenceAfter')} … {of(row, 'SequenceBefore')}
               </td>
               <td>
-                <Time at={of(loss, 'from', 'From', 'FromTime', 'Timestamp')} />
+                <Time at={typeof row.StartTime === 'string' ? row.StartTime : timestamp} />
               </td>
               <td>
-                <Time at={of(loss, 'to', 'To', 'ToTime', 'Timestamp')} />
+                <Time at={typeof row.EndTime === 'string' ? row.EndTime : timestamp} />
               </td>
             </tr>
           ))}
         </tbody>
       </table>
+      {losses.more && (
+        <Button size="small" onClick={losses.readOn}>
+          {t('losses.more')}
+        </Button>
+      )}
     </div>
   );
 }

@@ -30,7 +30,6 @@ const COLUMNS: GridColumn<Device>[] = [
     id: 'risk',
     header: t('device.risk'),
     width: '112px',
-    sort: 'riskScore',
     cell: (d) => <SeverityBadge severity={d.riskScore} />,
   },
   {
@@ -38,10 +37,15 @@ const COLUMNS: GridColumn<Device>[] = [
     header: t('column.alerts'),
     width: '72px',
     end: true,
-    sort: 'activeAlertCount',
     cell: (d) => d.activeAlertCount || '–',
   },
-  { id: 'health', header: t('device.health'), width: '176px', cell: (d) => <HealthBadge health={d.healthStatus} /> },
+  {
+    id: 'health',
+    header: t('device.health'),
+    sort: 'healthStatus',
+    width: '176px',
+    cell: (d) => <HealthBadge health={d.healthStatus} />,
+  },
   {
     id: 'os',
     header: t('device.os'),

@@ -1,7 +1,7 @@
 import { Button, Tab, TabList } from '@fluentui/react-components';
 import { PanelRightRegular } from '@fluentui/react-icons';
 import { useMemo, useState } from 'react';
-import { useCaseUpdate, useIncident, useSession, useStory } from '../api/queries';
+import { useCaseUpdate, useIncident, useList, useSession, useStory } from '../api/queries';
 import type { Alert, Evidence, Incident } from '../api/types';
 import { t } from '../i18n';
 import { href } from '../logic/address';
@@ -98,6 +98,39 @@ function StoryTab({ incident, timeline }: { incident: Incident; timeline: boolea
         <StoryDetails row={row} alerts={alerts} />
       </aside>
     </div>
+  );
+}
+
+interface AuditEntry {
+  time: string;
+  who: string;
+  what: string;
+  old?: string | null;
+  new?: string | null;
+}
+
+/** Who changed what, newest first. */
+function Audit({ id }: { id: number }) {
+  const log = useList<AuditEntry>('incident', `/incidents/${id}/audit`, {}, 100);
+  if (log.error) return <Failure error={log.error} retry={log.retry} />;
+  if (log.loading) return <Loading />;
+  if (log.rows.length === 0) return <p className="muted">{t('incident.unchanged')}</p>;
+  return (
+    <ul className="plain">
+      {log.rows.map((entry, i) => (
+        <li key={`${entry.time}${i}`}>
+          <div className="muted small">
+            <strong>{entry.who}</strong> · <Time at={entry.time} />
+          </div>
+          <span>{spaced(entry.what)}</span>{' '}
+          {(entry.old || entry.new) && (
+            <span className="wrap">
+              {entry.old || '–'} → {entry.new || '–'}
+            </span>
+          )}
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -241,6 +274,9 @@ export default function IncidentPage({ id }: { id: number }) {
             <div className="columns">
               <Section title={t('comments.title')}>
                 <Comments kind="incidents" id={incident.id} comments={incident.comments} />
+              </Section>
+              <Section title={t('incident.audit')}>
+                <Audit id={incident.id} />
               </Section>
               <Section title={t('incident.why')}>
                 <ul className="plain">

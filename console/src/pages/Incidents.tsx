@@ -29,7 +29,13 @@ const STATES = ['Active', 'InProgress', 'Resolved', 'Redirected'];
 const OPEN = ['Active', 'InProgress'];
 
 const COLUMNS: GridColumn<IncidentSummary>[] = [
-  { id: 'id', header: t('column.id'), width: '56px', sort: 'id', cell: (i) => <span className="mono">{i.id}</span> },
+  {
+    id: 'id',
+    header: t('column.id'),
+    width: '56px',
+    sort: 'created',
+    cell: (i) => <span className="mono">{i.id}</span>,
+  },
   {
     id: 'severity',
     header: t('column.severity'),
@@ -54,7 +60,6 @@ const COLUMNS: GridColumn<IncidentSummary>[] = [
     id: 'status',
     header: t('column.status'),
     width: '104px',
-    sort: 'status',
     cell: (i) => <StatusBadge status={i.status} />,
   },
   {

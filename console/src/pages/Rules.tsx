@@ -163,7 +163,8 @@ function TestRule({ source }: { source: string }) {
       </Button>
       {run.data && (
         <div role="status">
-          <p>{t('rules.tested', { count: run.data.matches.length })}</p>
+          <p>{t('rules.tested', { count: run.data.matchCount, rows: grouped(run.data.rowsLookedAt) })}</p>
+          {run.data.incomplete && <p className="bad">{t('rules.incomplete')}</p>}
           <Diagnostics diagnostics={run.data.diagnostics} />
           <ul className="plain">
             {run.data.matches.slice(0, 10).map((m, i) => (
@@ -390,8 +391,8 @@ export default function Rules() {
             toolbar={
               <div className="filters">
                 <SearchBox label={t('rules.search')} />
-                <PickFilter param="enabled" label={t('rules.state')} options={['on', 'off']} />
-                <PickFilter param="tactic" label={t('column.tactics')} options={TACTICS} />
+                <PickFilter single param="enabled" label={t('rules.state')} options={['on', 'off']} />
+                <PickFilter single param="tactic" label={t('column.tactics')} options={TACTICS} />
                 <Chips params={[]} />
               </div>
             }

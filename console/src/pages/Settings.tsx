@@ -56,7 +56,17 @@ function Secret({ title, text }: { title: string; text: string }) {
   );
 }
 
-function Rows({ path, columns, removable }: { path: string; columns: string[]; removable?: boolean }) {
+function Rows({
+  path,
+  columns,
+  removable,
+  act,
+}: {
+  path: string;
+  columns: string[];
+  removable?: boolean;
+  act?: { label: string; run: (row: Row) => void };
+}) {
   const rows = useRows(path);
   const client = useQueryClient();
   const tell = useTell();
@@ -77,7 +87,7 @@ function Rows({ path, columns, removable }: { path: string; columns: string[]; r
           {shown.map((c) => (
             <th key={c}>{t(`settings.column.${c}` as 'settings.column.name')}</th>
           ))}
-          {removable && (
+          {(removable || act) && (
             <th>
               <span className="sr-only">{t('settings.actions')}</span>
             </th>
@@ -96,6 +106,13 @@ function Rows({ path, columns, removable }: { path: string; columns: string[]; r
                 )}
               </td>
             ))}
+            {act && (
+              <td className="end">
+                <Button size="small" appearance="subtle" onClick={() => act.run(row)}>
+                  {act.label}
+                </Button>
+              </td>
+            )}
             {removable && (
               <td className="end">
                 <Button
@@ -248,32 +265,35 @@ function Tokens() {
   );
 }
 
+/** The address that a one-time link is: the server may give the whole of it, or only its secret. */
+export function signInAddress(link: string, origin: string): string {
+  return /^https?:/.test(link) ? link : `${origin}/sign-in?link=${encodeURIComponent(link)}`;
+}
+
 function Users() {
   const make = useMake('/users');
+  const tell = useTell();
   const [name, setName] = useState('');
-  const [password, setPassword] = useState('');
   const [role, setRole] = useState<Role>('analyst');
+  const again = useMutation({
+    mutationFn: (user: string) => api.post<Row>(`/users/${encodeURIComponent(user)}/link`),
+    onError: tell.failed,
+  });
+  const answer = again.data ?? make.data;
   return (
     <>
       <Section title={t('settings.newUser')}>
+        <p className="muted">{t('settings.userHint')}</p>
         <form
           className="inline-form"
           onSubmit={(event) => {
             event.preventDefault();
-            make.mutate({ name, role, password }, { onSuccess: () => setPassword('') });
+            again.reset();
+            make.mutate({ name, role });
           }}
         >
           <Field label={t('settings.column.name')} size="small" required>
             <Input size="small" autoComplete="off" value={name} onChange={(_, data) => setName(data.value)} />
-          </Field>
-          <Field label={t('signIn.password')} size="small" required>
-            <Input
-              size="small"
-              type="password"
-              autoComplete="new-password"
-              value={password}
-              onChange={(_, data) => setPassword(data.value)}
-            />
           </Field>
           <Field label={t('settings.column.role')} size="small">
             <Select
@@ -286,20 +306,17 @@ function Users() {
               ))}
             </Select>
           </Field>
-          <Button
-            size="small"
-            appearance="primary"
-            type="submit"
-            disabled={!name.trim() || !password || make.isPending}
-          >
+          <Button size="small" appearance="primary" type="submit" disabled={!name.trim() || make.isPending}>
             {t('settings.make')}
           </Button>
         </form>
+        {answer && <Secret title={t('settings.link')} text={signInAddress(secretOf(answer), window.location.origin)} />}
       </Section>
       <Section title={t('settings.tab.users')}>
         <Rows
           path="/users"
-          columns={['name', 'role', 'passwordSet', 'createdTime', 'lastSeen', 'lastSignInTime', 'disabled']}
+          columns={['name', 'role', 'passwordSet']}
+          act={{ label: t('settings.newLink'), run: (row) => again.mutate(said(row, 'name')) }}
         />
       </Section>
     </>

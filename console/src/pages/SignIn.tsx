@@ -8,7 +8,7 @@ import { safeNext } from '../logic/address';
 import { go, usePlace } from '../router';
 
 /** Same bound as the server's. */
-const PASSWORD_MIN = 12;
+const PASSWORD_MIN = 10;
 
 function words(error: unknown): string {
   return error instanceof Error ? error.message : t('state.failed');

@@ -6,7 +6,7 @@ import { useList } from '../api/queries';
 import type { TimelineRow } from '../api/types';
 import { t } from '../i18n';
 import { listOf, withoutOf, withoutText } from '../logic/address';
-import { clockTime, dayOf } from '../logic/time';
+import { asRange, clockTime, dayOf } from '../logic/time';
 import { joined, type KeyedRow, LIVE_MAX, passes } from '../logic/timeline';
 import { activityGlyph } from '../logic/tree';
 import { spaced } from '../logic/words';
@@ -120,7 +120,12 @@ export function DeviceTimeline({ device }: { device: string }) {
   const [waiting, setWaiting] = useState(0);
   const [live, setLive] = useState<TimelineRow[]>([]);
   const buffer = useRef<TimelineRow[]>([]);
-  const list = useList<TimelineRow>('timeline', `/devices/${device}/timeline`, { tables: tablesText, q }, 100);
+  const list = useList<TimelineRow>(
+    'timeline',
+    `/devices/${device}/timeline`,
+    { tables: tablesText, q, from: asRange(params.get('since')) },
+    100,
+  );
 
   const onRow = useCallback(
     (row: TimelineRow) => {

@@ -53,12 +53,15 @@ export function PickFilter({
   options,
   fallback = [],
   name = spaced,
+  single = false,
 }: {
   param: string;
   label: string;
   options: readonly string[];
   fallback?: readonly string[];
   name?: (word: string) => string;
+  /** One word at a time: the last one clicked. */
+  single?: boolean;
 }) {
   const { params } = usePlace();
   const change = useParamChange();
@@ -70,7 +73,8 @@ export function PickFilter({
       persistOnItemClick
       checkedValues={{ [param]: chosen }}
       onCheckedValueChange={(_, data) => {
-        const next = options.filter((o) => data.checkedItems.includes(o));
+        const clicked = data.checkedItems.filter((o) => !chosen.includes(o));
+        const next = options.filter((o) => (single ? clicked : data.checkedItems).includes(o));
         const same = next.length === fallback.length && next.every((o) => fallback.includes(o));
         change({ [param]: same ? null : next.length === 0 && fallback.length > 0 ? 'any' : next });
       }}
