@@ -12,6 +12,9 @@ use std::time::Instant;
 #[cfg(feature = "peer")]
 const PEER_EVENTS: usize = 20_000;
 
+/// What a server's thread remembers for a table.
+const SCRATCH_BYTES: usize = 32 * 1024 * 1024;
+
 struct Lane {
     name: &'static str,
     windows: bool,
@@ -89,7 +92,7 @@ pub fn run(rows: usize, rounds: usize, seed: u64) -> anyhow::Result<()> {
             engine.rule_count(table, lane.platform),
             started.elapsed().as_secs_f64() * 1e3
         );
-        let (mut scratch, mut matches) = (Scratch::new(), Matches::new());
+        let (mut scratch, mut matches) = (Scratch::with_bytes_max(SCRATCH_BYTES), Matches::new());
         let mut ours = Vec::new();
         let mut theirs: Vec<f64> = Vec::new();
         for round in 0..rounds {

@@ -9,11 +9,15 @@ pub fn run(args: &[&str]) -> Done {
     let Some((name, rest)) = args.split_first().filter(|(name, _)| NAMES.contains(name)) else {
         return fail(format!("name a benchmark: {}", NAMES.join(", ")));
     };
-    if matches!(*name, "sensor" | "latency") {
+    if *name != "detect" {
         let args = ["build", "--release", "-p", "garrison-server", "-p", "garrison-sensor"];
         tools::run("building the programs, optimised", cargo().args(args))?;
     }
-    let mut args = vec!["run", "--release", "-p", "garrison-bench", "--features", "peer", "--", name];
+    let mut args = vec!["run", "--release", "-p", "garrison-bench"];
+    if *name == "detect" {
+        args.extend(["--features", "peer"]);
+    }
+    args.extend(["--", name]);
     args.extend(rest);
     tools::run(&format!("bench {name}"), cargo().args(args))
 }

@@ -1,18 +1,9 @@
 //! `cargo xtask`: the project's own commands. It uses nothing but the standard library, so that it builds in a second
 //! on a machine that has nothing yet.
 
-mod attack;
-mod bench;
-mod checks;
-mod demo;
-mod dist;
-mod packages;
-mod stage;
-mod tidy;
-mod tools;
-
 use std::process::ExitCode;
-use tools::Failure;
+use xtask::tools::{self, Failure};
+use xtask::{attack, bench, checks, demo, dist, tidy};
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND

@@ -2,7 +2,7 @@
 //! browser test.
 
 use crate::attack::Attack;
-use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, program, run, say, wait_for};
+use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, run, say, target, wait_for};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// The running pair.
 pub struct Stage {
+    programs: PathBuf,
+    gateway: String,
     folder: PathBuf,
     http: String,
     server: Child,
@@ -22,14 +24,29 @@ impl Stage {
     pub fn build_and_start() -> Done<Self> {
         let args = ["build", "-p", "garrison-server", "-p", "garrison-sensor"];
         run("building (the first time this takes several minutes)", cargo().args(args))?;
+        let mut stage = Self::start(&target().join("debug"))?;
+        stage.start_sensor()?;
+        Ok(stage)
+    }
+
+    /// Starts a server from a folder of programs.
+    pub fn start(programs: &Path) -> Done<Self> {
         let folder = std::env::temp_dir().join(format!("garrison-stage-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         say("starting the server with its embedded defaults");
         let data = folder.join("server");
         let args =
             ["serve", "--data", &path(&data), "--http", "127.0.0.1:0", "--gateway", "127.0.0.1:0"].map(String::from);
-        let server = spawn(&program("garrison"), &args, &folder.join("server.log"))?;
-        let mut stage = Self { folder, http: String::new(), server, sensor: placeholder()?, attack: None };
+        let server = spawn(&programs.join("garrison"), &args, &folder.join("server.log"))?;
+        let mut stage = Self {
+            programs: programs.to_path_buf(),
+            folder,
+            http: String::new(),
+            gateway: String::new(),
+            server,
+            sensor: placeholder()?,
+            attack: None,
+        };
         let addresses = wait_for(Duration::from_secs(30), || {
             let text = std::fs::read_to_string(data.join("run/addresses.json")).ok()?;
             Some((json_text(&text, "http")?, json_text(&text, "gateway")?))
@@ -48,7 +65,8 @@ impl Stage {
                 .stdin(Stdio::null()),
         )?;
         say("starting the sensor");
-        let args = ["run", "--state-dir", &state].map(String::from);
+        let run_folder = path(&stage.folder.join("sensor-run"));
+        let args = ["run", "--state-dir", &state, "--run-dir", &run_folder].map(String::from);
         stage.sensor = spawn(&sensor, &args, &stage.folder.join("sensor.log"))?;
         let active = wait_for(Duration::from_mins(1), || {
             let devices = stage.garrison(&["device", "list", "--output", "json"]).ok()?;
@@ -57,20 +75,21 @@ impl Stage {
         if active.is_none() {
             return stage.give_up("the sensor did not become active", "sensor.log");
         }
-        Ok(stage)
+        Ok(())
     }
 
-    fn give_up<T>(self, words: &str, log: &str) -> Done<T> {
+    fn give_up<T>(&mut self, words: &str, log: &str) -> Done<T> {
         let log = std::fs::read_to_string(self.folder.join(log)).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(30).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        let _ = self.stop();
+        stop(&mut self.sensor);
+        stop(&mut self.server);
         fail(format!("{words}; its last words:\n{}", last.join("\n")))
     }
 
     /// The operator's program, pointed at this server.
     pub fn garrison_command(&self, args: &[&str]) -> Command {
-        let mut c = command(program("garrison"), args);
+        let mut c = command(self.programs.join("garrison"), args);
         c.env("GARRISON_DATA", self.folder.join("server")).env("GARRISON_URL", self.console_url());
         c
     }
@@ -94,8 +113,9 @@ impl Stage {
     /// What the sensor says of its own sight.
     pub fn sensor_health(&self) -> Done<String> {
         let state = path(&self.folder.join("sensor"));
-        let args = ["health", "--state-dir", &state];
-        let out = command(program("garrison-sensor"), args).stdin(Stdio::null()).output()?;
+        let run_folder = path(&self.folder.join("sensor-run"));
+        let args = ["health", "--state-dir", &state, "--run-dir", &run_folder];
+        let out = command(self.programs.join("garrison-sensor"), args).stdin(Stdio::null()).output()?;
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
@@ -138,6 +158,16 @@ impl Stage {
         });
         let Some(id) = found else { return fail("no incident with four alerts came within 30 seconds") };
         self.garrison(&["incident", "show", &id.to_string()])
+    }
+
+    /// Where sensors connect to.
+    pub fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// Process ids of server and sensor.
+    pub fn pids(&self) -> (u32, u32) {
+        (self.server.id(), self.sensor.id())
     }
 
     /// The folder with data and logs.

@@ -41,11 +41,6 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| cache().join("target"), PathBuf::from)
 }
 
-/// A program of ours in the build folder.
-pub fn program(name: &str) -> PathBuf {
-    target().join("debug").join(name)
-}
-
 /// A colour if the terminal shows one.
 pub fn paint(code: &str, words: &str) -> String {
     if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {

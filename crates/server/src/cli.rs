@@ -1,0 +1,90 @@
+//! The operator's command line: incidents, alerts, devices, rules and suppressions over the HTTP API.
+//!
+//! Data goes to stdout, words to stderr. Text that came from machines is shown with its control characters escaped:
+//! a command line must not be able to paint the analyst's terminal.
+
+mod alert;
+mod client;
+mod device;
+mod incident;
+mod output;
+mod rule;
+mod status;
+mod suppression;
+mod tree;
+
+pub use client::{CliError, Client, query};
+pub use output::{Format, Printer, clean};
+pub use tree::render as render_tree;
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Options of every command that talks to a server.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// How to print: table, json, ndjson or csv.
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Server, such as `http://127.0.0.1:9080`; found through --data where it runs on this machine.
+    #[arg(long, global = true, env = "GARRISON_URL")]
+    pub server: Option<String>,
+    /// API token; found through --data where the server runs on this machine.
+    #[arg(long, global = true, env = "GARRISON_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Data folder of a server on this machine.
+    #[arg(long, global = true, env = "GARRISON_DATA", default_value = "/var/lib/garrison")]
+    pub data: PathBuf,
+}
+
+/// What can be asked of a server.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Incidents: list, show with the attack's process tree, work on them.
+    #[command(subcommand)]
+    Incident(incident::Command),
+    /// Alerts.
+    #[command(subcommand)]
+    Alert(alert::Command),
+    /// Devices and their timelines.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// Detection rules.
+    #[command(subcommand)]
+    Rule(rule::Command),
+    /// Suppression rules: alerts that are wanted to be quiet.
+    #[command(subcommand)]
+    Suppression(suppression::Command),
+    /// How the server is.
+    Status,
+    /// The hunting tables and their columns.
+    Schema {
+        /// Only this table.
+        table: Option<String>,
+    },
+}
+
+/// Runs a command; the answer is the exit code (docs/reference/cli.md).
+pub async fn run(command: Command, globals: &Globals) -> i32 {
+    match dispatch(command, globals).await {
+        Ok(()) => 0,
+        Err(error) => {
+            error.report();
+            error.exit_code()
+        }
+    }
+}
+
+async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
+    let client = Client::connect(globals)?;
+    let printer = Printer::new(globals.output);
+    match command {
+        Command::Incident(c) => incident::run(c, &client, &printer).await,
+        Command::Alert(c) => alert::run(c, &client, &printer).await,
+        Command::Device(c) => device::run(c, &client, &printer).await,
+        Command::Rule(c) => rule::run(c, &client, &printer).await,
+        Command::Suppression(c) => suppression::run(c, &client, &printer).await,
+        Command::Status => status::run(&client, &printer).await,
+        Command::Schema { table } => status::schema(table, &client, &printer).await,
+    }
+}

@@ -1,0 +1,285 @@
+//! Talking to the HTTP API.
+
+use super::Globals;
+use futures::StreamExt as _;
+use garrison_model::Problem;
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Longest line of an event stream that is kept: an alert with evidence is far smaller.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The words do not make sense.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// No server, or none that answers.
+    #[error("cannot reach the server at {url}: {reason}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The server refused.
+    #[error("{} ({}, {})", .0.title, .0.code, .0.status)]
+    Refused(Problem),
+    /// A local file.
+    #[error("cannot read `{path}`")]
+    File {
+        /// Path.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The server answered something else than was agreed.
+    #[error("the server's answer cannot be read: {0}")]
+    Answer(String),
+    /// The command did its work and found something wrong.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    /// A usage error with a hint.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    /// Exit code: 1 failed, 2 usage, 3 not authorised, 4 not found, 5 cannot reach, 10 retry later.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Usage { .. } | Self::File { .. } => 2,
+            Self::Unreachable { .. } => 5,
+            Self::Refused(p) => match p.status {
+                401 | 403 => 3,
+                404 => 4,
+                429 | 503 => 10,
+                _ => 1,
+            },
+            Self::Answer(_) | Self::Failed(_) => 1,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Unreachable { .. } => {
+                Some("is `garrison serve` running? give --server URL, or --data its folder".into())
+            }
+            Self::Refused(p) if p.hint.is_some() => p.hint.clone(),
+            Self::Refused(p) if p.status == 401 => {
+                Some("give --token, or --data the server's folder as the user it runs as".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Says it on stderr, with what to do.
+    pub fn report(&self) {
+        eprintln!("error: {}", super::clean(&self.to_string()));
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            eprintln!("  because {cause}");
+            source = cause.source();
+        }
+        if let Some(hint) = self.hint() {
+            eprintln!("hint: {hint}");
+        }
+    }
+}
+
+/// A connection to the API.
+#[derive(Debug)]
+pub struct Client {
+    base: String,
+    token: Option<String>,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// Finds the server and the token: options, environment, then the run folder of a server on this machine.
+    pub fn connect(globals: &Globals) -> Result<Self, CliError> {
+        let run = globals.data.join("run");
+        let found = || -> Option<String> {
+            let text = std::fs::read_to_string(run.join("addresses.json")).ok()?;
+            let json: Value = serde_json::from_str(&text).ok()?;
+            Some(json.get("httpUrl")?.as_str()?.to_owned())
+        };
+        let base = globals.server.clone().or_else(found).ok_or_else(|| {
+            CliError::usage(
+                format!("no server is known: `{}` holds no running one", globals.data.display()),
+                "start one with `garrison serve`, or give --server URL and --token",
+            )
+        })?;
+        let token = globals.token.clone().or_else(|| std::fs::read_to_string(run.join("admin.token")).ok());
+        // Fails only if a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .user_agent(concat!("garrison-cli/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| CliError::Failed(e.to_string()))?;
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Self { base, token: token.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()), http })
+    }
+
+    /// Where the server is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> CliError {
+        let reason = if error.is_timeout() { "it does not answer".to_owned() } else { "no connection".to_owned() };
+        CliError::Unreachable { url: self.base.clone(), reason }
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, CliError> {
+        let response = request.timeout(Duration::from_mins(2)).send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+        if status.is_success() {
+            if body.is_empty() || status == StatusCode::NO_CONTENT {
+                return Ok(Value::Null);
+            }
+            return serde_json::from_slice(&body).map_err(|e| CliError::Answer(e.to_string()));
+        }
+        Err(CliError::Refused(serde_json::from_slice::<Problem>(&body).unwrap_or_else(|_| Problem {
+            code: "http".to_owned(),
+            title: status.canonical_reason().unwrap_or("refused").to_owned(),
+            status: status.as_u16(),
+            hint: None,
+        })))
+    }
+
+    /// `GET`, as JSON.
+    pub async fn get(&self, path: &str) -> Result<Value, CliError> {
+        self.answer(self.request(Method::GET, path)).await
+    }
+
+    /// `GET`, as one of the model's types.
+    pub async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        typed(self.get(path).await?)
+    }
+
+    /// `POST` with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        self.answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// `POST` with a text body.
+    pub async fn post_text(&self, path: &str, body: String) -> Result<Value, CliError> {
+        self.answer(self.request(Method::POST, path).header("content-type", "application/yaml").body(body)).await
+    }
+
+    /// `PATCH` with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        self.answer(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    /// `DELETE`.
+    pub async fn delete(&self, path: &str) -> Result<Value, CliError> {
+        self.answer(self.request(Method::DELETE, path)).await
+    }
+
+    /// Follows the event stream until it ends or `take` says stop.
+    pub async fn follow(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&str, Value) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), CliError> {
+        let response = self.request(Method::GET, path).send().await.map_err(|e| self.unreachable(&e))?;
+        if !response.status().is_success() {
+            return Err(CliError::Failed(format!("the event stream answered {}", response.status())));
+        }
+        let mut stream = response.bytes_stream();
+        let (mut buffer, mut event, mut data) = (Vec::new(), String::new(), String::new());
+        while let Some(chunk) = stream.next().await {
+            buffer.extend_from_slice(&chunk.map_err(|e| self.unreachable(&e))?);
+            while let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                let line = line.trim_end_matches(['\r', '\n']);
+                if let Some(name) = line.strip_prefix("event:") {
+                    name.trim().clone_into(&mut event);
+                } else if let Some(text) = line.strip_prefix("data:") {
+                    data.push_str(text.trim_start());
+                } else if line.is_empty() && !data.is_empty() {
+                    if let Ok(value) = serde_json::from_str(&data)
+                        && take(&event, value).is_break()
+                    {
+                        return Ok(());
+                    }
+                    data.clear();
+                    event.clear();
+                }
+            }
+            if buffer.len() + data.len() > EVENT_BYTES_MAX {
+                return Err(CliError::Answer("an event is too long".to_owned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads JSON as one of the model's types.
+pub fn typed<T: DeserializeOwned>(value: Value) -> Result<T, CliError> {
+    serde_json::from_value(value).map_err(|e| CliError::Answer(e.to_string()))
+}
+
+/// `path?a=b&…` with percent-encoding; absent values are left out.
+pub fn query(path: &str, pairs: &[(&str, Option<String>)]) -> String {
+    let mut out = path.to_owned();
+    let mut mark = '?';
+    for (name, value) in pairs {
+        let Some(value) = value else { continue };
+        out.push(mark);
+        mark = '&';
+        out.push_str(name);
+        out.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b',' | b':') {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_a_query_are_encoded() {
+        let path = query("/alerts", &[("q", Some("a b&c".into())), ("x", None), ("since", Some("7d".into()))]);
+        assert_eq!(path, "/alerts?q=a%20b%26c&since=7d");
+    }
+
+    #[test]
+    fn refusals_have_their_exit_codes() {
+        let code =
+            |status| CliError::Refused(Problem { code: "x".into(), title: "x".into(), status, hint: None }).exit_code();
+        assert_eq!([code(401), code(404), code(400), code(503)], [3, 4, 1, 10]);
+    }
+}
