@@ -1,6 +1,8 @@
 //! The rules that ship with Garrison, through the engine that runs them: each is accepted without a remark, fires on its
 //! attack samples, keeps quiet on its benign ones, and none above low fires on ordinary administration.
 
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used)]
 use garrison_sigma::{
     CorrelationState, Engine, HuntingMap, Level, Matches, Options, Origin, Platform, RuleIndex, RuleKind, RuleSet,
     Scratch,
@@ -301,4 +303,45 @@ fn the_reference_page_lists_every_rule() {
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
     assert!(there == page, "docs/reference/rules.md is not up to date; run this test with GARRISON_BLESS=1");
+}
+
+/// What `cargo xtask demo` plays, as the sensor tells it: every step must be seen.
+#[test]
+fn every_step_of_the_demo_is_seen() {
+    let engine = engine();
+    let web = "/tmp/.garrison-demo-7/apache2";
+    let process = |image: &str, line: &str, parent: &str| {
+        serde_json::json!({
+            "Timestamp": "2026-11-23T10:00:00.000000Z", "ActionType": "ProcessCreated", "FolderPath": image,
+            "FileName": image.rsplit('/').next(), "ProcessCommandLine": line, "AccountName": "root",
+            "InitiatingProcessFolderPath": parent, "InitiatingProcessFileName": parent.rsplit('/').next(),
+            "InitiatingProcessCommandLine": parent, "InitiatingProcessAccountName": "root",
+            "AdditionalFields": {"Cwd": "/root"},
+        })
+    };
+    let cron = serde_json::json!({
+        "Timestamp": "2026-11-23T10:00:00.000000Z", "ActionType": "FileCreated",
+        "FolderPath": "/etc/cron.d/garrison-demo", "FileName": "garrison-demo",
+        "InitiatingProcessFolderPath": "/usr/bin/dash", "InitiatingProcessFileName": "dash",
+        "InitiatingProcessCommandLine": "sh -c echo '@yearly root /bin/true' > /etc/cron.d/garrison-demo",
+    });
+    let (sh, update) = ("/usr/bin/dash", "/tmp/.garrison-demo-7/update");
+    let reverse = "bash -c bash -i >& /dev/tcp/127.0.0.1/40001 0>&1";
+    let miner = "/tmp/.garrison-demo-7/xmrig -o stratum+tcp://127.0.0.1:3333 -u demo --donate-level 1 --cpu-priority 0";
+    let steps = [
+        ("web_server_runs_discovery_command", "DeviceProcessEvents", process(sh, "sh -c id; whoami; uname -a", web)),
+        ("execution_from_temporary_folder", "DeviceProcessEvents", process(update, update, sh)),
+        ("reverse_shell_dev_tcp", "DeviceProcessEvents", process("/usr/bin/bash", reverse, "/usr/bin/timeout")),
+        ("cron_file_written", "DeviceFileEvents", cron),
+        ("shadow_named_on_command_line", "DeviceProcessEvents", process(sh, "sh -c cat /etc/shadow > /dev/null", web)),
+        ("miner_command_line", "DeviceProcessEvents", process("/tmp/.garrison-demo-7/xmrig", miner, sh)),
+    ];
+    for (name, table, row) in steps {
+        let fired = run(&engine, &mut Scratch::new(), &serde_json::json!([{"table": table, "rows": [row]}]));
+        let of_name = |rule: &u32| {
+            let source = &engine.rule(RuleIndex(*rule)).unwrap().source;
+            Path::new(source.as_ref()).file_stem().is_some_and(|stem| stem == name)
+        };
+        assert!(fired.rows[0].2.iter().any(of_name), "{name} fires on its step");
+    }
 }
