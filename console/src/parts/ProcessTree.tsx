@@ -70,12 +70,7 @@ function AlertBadges({ ids, alerts }: { ids: readonly string[]; alerts: Readonly
       {ids.slice(0, 3).map((id) => {
         const alert = alerts.get(id);
         return (
-          <To
-            key={id}
-            path={`/alerts/${id}`}
-            className={`alert-badge sev-${alert?.severity ?? 'Low'}`}
-            label={alert?.title ?? id}
-          >
+          <To key={id} path={`/alerts/${id}`} className={`alert-badge sev-${alert?.severity ?? 'Low'}`}>
             <span className="cut">{alert?.title ?? t('word.alert')}</span>
           </To>
         );
