@@ -146,7 +146,7 @@ impl Observer {
         let ring_bytes = settings.ring_bytes.clamp(256 << 10, 256 << 20).next_power_of_two();
         let kernel_settings =
             KernelSettings { ring_bytes, rate_max: settings.rate_max.max(1), refuse: settings.refuse };
-        let (eye, sight) = match settings.mode {
+        let (eye, mut sight) = match settings.mode {
             ObserveMode::Auto => match Kernel::start(kernel_settings, &classifier, &protected(policy)) {
                 Ok(kernel) => {
                     let missing = kernel.missing().to_vec();
@@ -158,6 +158,8 @@ impl Observer {
             ObserveMode::Fallback => fall_back(&classifier, true, "asked for by the settings".to_owned()),
             ObserveMode::Polling => fall_back(&classifier, false, "asked for by the settings".to_owned()),
         };
+        let logons = policy.logons.then(Logons::start);
+        sight.missing.extend(logons.iter().flat_map(Logons::missing));
         Self {
             eye,
             sight,
@@ -165,7 +167,7 @@ impl Observer {
             problems,
             // After the eye is open, so that nothing falls between; a process may be told twice, with one key.
             backfill: settings.backfill.then(Backfill::start),
-            logons: policy.logons.then(Logons::start),
+            logons,
             refreshed: Instant::now(),
             logons_read: None,
         }

@@ -1,6 +1,8 @@
 //! What the observer sees of a real kernel. Needs root and BTF; says so and does nothing where they are missing.
 //! Other tests and people use this machine at the same time, so each test looks at its own processes only.
 
+#![allow(clippy::unwrap_used)]
+
 use garrison_sensor::observe::*;
 use std::collections::HashSet;
 use std::ffi::CString;

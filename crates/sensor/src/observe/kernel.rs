@@ -126,7 +126,10 @@ pub struct Kernel {
 
 impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kernel").field("links", &self.links.len()).field("missing", &self.missing).finish()
+        f.debug_struct("Kernel")
+            .field("links", &self.links.len())
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
     }
 }
 
@@ -172,9 +175,7 @@ impl Kernel {
                 return Err(KernelError::Essential { program: name });
             }
         }
-        let ring_map = object.maps().find(|m| m.name() == "ring").ok_or(KernelError::Essential { program: "ring" })?;
-        let ring = Ring::new(ring_map.as_fd(), settings.ring_bytes as usize).map_err(KernelError::Ring)?;
-        drop(ring_map);
+        let ring = Ring::new(map(&object, "ring")?.as_fd(), settings.ring_bytes as usize).map_err(KernelError::Ring)?;
         let missing = PROGRAMS.iter().filter(|p| !accepted.contains(p.name)).map(|p| p.sight.to_owned()).collect();
         let mut kernel =
             Self { links: Vec::new(), ring, object, folders: HashMap::new(), missing, received: 0, bad: 0 };

@@ -92,13 +92,16 @@ pub fn number(bytes: &[u8]) -> Option<(u16, u16, u64)> {
     Some((reader.u16()?, reader.u16()?, reader.u64()?))
 }
 
+/// What the policy wants of a record that holds together.
+type Wanted<T> = Option<T>;
+
 /// Reads one record. `None` is fine: the policy does not want it.
 pub fn decode(bytes: &[u8], policy: &Classifier) -> Result<Option<Observation>, BadRecord> {
     let kind = number(bytes).map_or(0, |n| n.0);
     read(bytes, policy).ok_or(BadRecord { kind })
 }
 
-fn read(bytes: &[u8], policy: &Classifier) -> Option<Option<Observation>> {
+fn read(bytes: &[u8], policy: &Classifier) -> Option<Wanted<Observation>> {
     let mut reader = Reader { rest: bytes };
     let r = &mut reader;
     if r.u32()? as usize != bytes.len() {
@@ -282,7 +285,7 @@ fn socket(r: &mut Reader, kind: u16) -> Option<Event> {
     })
 }
 
-fn dns_event(r: &mut Reader) -> Option<Option<Event>> {
+fn dns_event(r: &mut Reader) -> Option<Wanted<Event>> {
     let connection = ends(r)?;
     r.u32()?;
     let (length, total) = (r.u32()?, r.u32()?);
@@ -302,7 +305,7 @@ fn dns_event(r: &mut Reader) -> Option<Option<Event>> {
     }))
 }
 
-fn open(r: &mut Reader, kind: u16, policy: &Classifier) -> Option<Option<Event>> {
+fn open(r: &mut Reader, kind: u16, policy: &Classifier) -> Option<Wanted<Event>> {
     let id = identity(r)?;
     let (created, error, length) = (r.u32()? != 0, r.u32()? as i32, r.u32()?);
     r.u32()?;
@@ -328,7 +331,7 @@ fn file(action: FileAction, path: String, old_path: Option<String>, file: FileId
     Event::File(Box::new(FileEvent { action, path, old_path, file, old_mode: None, error }))
 }
 
-fn path_event(r: &mut Reader, policy: &Classifier) -> Option<Option<Event>> {
+fn path_event(r: &mut Reader, policy: &Classifier) -> Option<Wanted<Event>> {
     let (argument, argument2) = (r.u64()?, r.u64()?);
     let call = Call::from_number(r.u32()?)?;
     let result = r.u32()? as i32;
@@ -381,7 +384,7 @@ fn path_event(r: &mut Reader, policy: &Classifier) -> Option<Option<Event>> {
     Some(wanted.then(|| file(action, path, old_path, identity, error)))
 }
 
-fn file_event(r: &mut Reader, policy: &Classifier) -> Option<Option<Event>> {
+fn file_event(r: &mut Reader, policy: &Classifier) -> Option<Wanted<Event>> {
     let id = identity(r)?;
     let (argument, result) = (r.u64()?, r.u64()? as i64);
     let call = Call::from_number(r.u32()?)?;
@@ -400,7 +403,7 @@ fn file_event(r: &mut Reader, policy: &Classifier) -> Option<Option<Event>> {
     Some(policy.wants(&path, action).then(|| file(action, path, None, id.file, error)))
 }
 
-fn call_event(r: &mut Reader) -> Option<Option<Event>> {
+fn call_event(r: &mut Reader) -> Option<Wanted<Event>> {
     let result = r.u64()? as i64;
     let arguments = [r.u64()?, r.u64()?, r.u64()?, r.u64()?];
     let call = Call::from_number(r.u32()?)?;
