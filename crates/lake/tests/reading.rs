@@ -222,9 +222,8 @@ fn days_expire_by_the_clock_that_is_given() {
 fn a_sensor_with_a_wrong_clock_cannot_choose_its_folder() {
     let folder = tempfile::tempdir().unwrap();
     let lake = open(folder.path());
-    for (n, time) in [i64::MIN / 4, -1, NOON - 40 * 86_400_000_000, NOON + 40 * 86_400_000_000, i64::MAX / 4]
-        .into_iter()
-        .enumerate()
+    for (n, time) in
+        [i64::MIN / 4, -1, NOON - 40 * 86_400_000_000, NOON + 40 * 86_400_000_000, i64::MAX / 4].into_iter().enumerate()
     {
         wait(lake.append(batch_of(1, n as u64, rows_at(1, 0, 1, time)))).unwrap();
     }
