@@ -61,6 +61,8 @@ export async function open({ width = 1440, height = 900, scheme = 'light' } = {}
 export async function axe(page) {
   await page.evaluate(AXE);
   const found = await page.evaluate(async () => {
+    // Colours that still fade from one theme to the other would be measured half-way.
+    await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => undefined)));
     const result = await globalThis.axe.run({ exclude: ['[data-tabster-dummy]'] }, { resultTypes: ['violations'] });
     return result.violations
       .filter((v) => v.impact === 'serious' || v.impact === 'critical')
