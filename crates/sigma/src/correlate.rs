@@ -201,6 +201,8 @@ struct Group {
 #[derive(Debug, Clone)]
 struct Event {
     time: i64,
+    /// When it came here: machines that were offline bring old rows late, and their windows must not be over at once.
+    arrived: i64,
     /// Which of the correlation's references it is of.
     source: usize,
     /// The counted fields' values.
@@ -212,6 +214,7 @@ struct Event {
 struct Input<'i> {
     rule: RuleIndex,
     time: i64,
+    arrived: i64,
     rows: Vec<RowRef>,
     read: &'i dyn Fn(&Source, bool) -> Option<Vec<String>>,
 }
@@ -270,7 +273,8 @@ impl CorrelationState {
                 };
                 readers.prepare(engine, hit.rule, table);
                 let read = |source: &Source, group: bool| readers.values(source, table, row, group);
-                let input = Input { rule: hit.rule, time, rows: vec![reference], read: &read };
+                let input =
+                    Input { rule: hit.rule, time, arrived: origin.received, rows: vec![reference], read: &read };
                 self.feed(engine, &input, &mut hits);
             }
         }
@@ -290,7 +294,7 @@ impl CorrelationState {
                 .iter()
                 .filter(|((rule, _), group)| {
                     let mark = if waits { group.events.front() } else { group.events.back() };
-                    *rule == compiled.rule && mark.is_none_or(|event| event.time.saturating_add(window) < now)
+                    *rule == compiled.rule && mark.is_none_or(|event| event.arrived.saturating_add(window) < now)
                 })
                 .map(|(key, _)| key.clone())
                 .collect();
@@ -329,8 +333,14 @@ impl CorrelationState {
                 key.iter_mut().for_each(|value| cut(value, limits.value_bytes_max));
                 self.make_room(limits);
                 let group = self.groups.entry((compiled.rule, key.clone())).or_default();
-                group.touched = group.touched.max(input.time);
-                let event = Event { time: input.time, source: number, values, rows: input.rows.clone() };
+                group.touched = group.touched.max(input.arrived);
+                let event = Event {
+                    time: input.time,
+                    arrived: input.arrived,
+                    source: number,
+                    values,
+                    rows: input.rows.clone(),
+                };
                 // Rows come nearly in order; a late one is put in its place.
                 let at = group.events.partition_point(|other| other.time <= event.time);
                 group.events.insert(at, event);
@@ -377,6 +387,7 @@ impl CorrelationState {
             group: group.clone(),
         };
         let (time, rows) = (hit.last, hit.rows.clone());
+        let arrived = events.iter().map(|event| event.arrived).max().unwrap_or(time);
         if engine.alerts(compiled.rule) {
             hits.push(hit);
         }
@@ -384,7 +395,7 @@ impl CorrelationState {
             let names = if of_group { &source.group } else { &source.fields };
             names.iter().map(|name| group.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())).collect()
         };
-        self.feed(engine, &Input { rule: compiled.rule, time, rows, read: &read }, hits);
+        self.feed(engine, &Input { rule: compiled.rule, time, arrived, rows, read: &read }, hits);
     }
 
     /// Drops the tenth of the groups that was least lately used, when there are too many.

@@ -20,7 +20,8 @@ pub struct Limits {
     pub value_bytes_max: usize,
     /// Bytes of one regular expression.
     pub regex_bytes_max: usize,
-    /// Bytes one regular expression may compile to; a repetition of a repetition grows fast.
+    /// Bytes one regular expression may compile to; a repetition of a repetition grows fast. A public rule
+    /// with `\w{1,64}` needs 3 MB.
     pub regex_compiled_bytes_max: usize,
     /// Bytes of one condition.
     pub condition_bytes_max: usize,
@@ -47,7 +48,7 @@ impl Default for Limits {
             values_max: 20_000,
             value_bytes_max: 8 * 1024,
             regex_bytes_max: 4 * 1024,
-            regex_compiled_bytes_max: 2 * 1024 * 1024,
+            regex_compiled_bytes_max: 8 * 1024 * 1024,
             condition_bytes_max: 16 * 1024,
             condition_depth_max: 32,
             dashes_max: 4,

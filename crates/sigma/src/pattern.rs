@@ -137,7 +137,6 @@ impl Pattern {
         }
     }
 
-
     /// `contains`, `startswith` and `endswith` are wildcards at the ends.
     pub fn open_start(&mut self) {
         if self.tokens.first() != Some(&Token::Many) {

@@ -19,8 +19,8 @@ pub struct Scratch {
     bytes_max: usize,
 }
 
-/// Bytes for each table, unless told otherwise.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes for each table, unless told otherwise: what a sensor can spare. A server does well to give eight times as much.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longer values are searched anew each time: they seldom come back, and a few would fill the memory.
 const VALUE_BYTES_MAX: usize = 2_048;
 /// Marks a rule whose verdict needs the row itself.

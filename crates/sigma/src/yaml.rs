@@ -300,7 +300,8 @@ mod tests {
         assert_eq!(parts.len(), 3);
         assert_eq!(parts[2].1, 4);
         assert!(parse(parts[1].0, parts[1].1, &Limits::default()).is_err());
-        assert_eq!(parse(parts[2].0, 4, &Limits::default()).unwrap().unwrap().get("d").unwrap().line, 5);
+        let third = parse(parts[2].0, parts[2].1, &Limits::default()).unwrap().unwrap();
+        assert_eq!((third.line, third.get("d").unwrap().to_json()), (5, "---\n".into()));
     }
 
     #[test]

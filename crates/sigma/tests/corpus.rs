@@ -92,14 +92,13 @@ fn every_rule_of_the_corpus_is_usable_or_has_a_numbered_reason() {
     for table in ["DeviceProcessEvents", "DeviceFileEvents", "DeviceNetworkEvents", "DeviceEvents"] {
         println!("{table}: {}", engine.rule_count(table, None));
     }
-    // Supplied with placeholders, and on events named as the rules name them, all can be used but those whose
-    // expressions cannot be matched in linear time.
+    // Supplied with placeholders, and on events named as the rules name them, all can be used.
     for name in names(&texts) {
         options.placeholders.insert(name, vec!["value".to_owned()]);
     }
     let (raw, _) =
         count(&options, Arc::new(IdentityMap { keyword_columns: vec!["Message".to_owned()], by_category: false }));
-    assert!(raw["usable"] >= 3_290, "{raw:?}");
+    assert!(raw["usable"] == 3_307, "{raw:?}");
 }
 
 /// Every text between percent signs.
@@ -143,6 +142,14 @@ fn fields(event: &serde_json::Value) -> BTreeMap<String, String> {
     found
 }
 
+/// Cases that are recorded with one match, while three of their events fulfil the rule's text word for word (such as
+/// `procdump.exe`, `procdump64.exe` and `procdump64a.exe` in one recording).
+const MORE: [&str; 3] = [
+    "0b9ad457-2554-44c1-82c2-d56a99c42377",
+    "8fbf3271-1ef6-4e94-8210-03c2317947f6",
+    "45e112d0-7759-4c2a-aa36-9f8fb79d3393",
+];
+
 #[test]
 fn regression_events_fire_their_rules_as_often_as_recorded() {
     let (Some(texts), Some(cases)) = (rules(), archive("sigma-regression.tar.zst")) else { return };
@@ -165,7 +172,8 @@ fn regression_events_fire_their_rules_as_often_as_recorded() {
         };
         let id = info.split("rule_metadata").nth(1).and_then(|rest| rest.split("id:").nth(1)).unwrap();
         let id = id.split_whitespace().next().unwrap();
-        let expected: Option<usize> = value("match_count").and_then(|v| v.parse().ok());
+        let expected: Option<usize> =
+            MORE.contains(&id).then_some(3).or(value("match_count").and_then(|v| v.parse().ok()));
         let events: Vec<_> = serde_json::Deserializer::from_slice(&json.1)
             .into_iter::<serde_json::Value>()
             .map(|event| fields(&event.unwrap()))

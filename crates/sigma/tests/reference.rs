@@ -13,7 +13,14 @@ Numbers are never reused.\n\n\
 | number | level | meaning | what to do |\n|---|---|---|---|\n",
     );
     for code in Code::ALL {
-        writeln!(page, "| {code} | {} | {} | {} |", code.severity().as_str(), code.summary().replace('|', "\\|"), code.hint()).unwrap();
+        writeln!(
+            page,
+            "| {code} | {} | {} | {} |",
+            code.severity().as_str(),
+            code.summary().replace('|', "\\|"),
+            code.hint()
+        )
+        .unwrap();
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/sigma-diagnostics.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {

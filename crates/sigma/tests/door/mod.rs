@@ -68,7 +68,8 @@ pub fn check_detection(detection: &str, rows: &str, expected: &str) {
     // Cut into single rows, and with dictionaries, the verdicts stay.
     let single: String = (0..whole.num_rows()).map(|row| verdicts(&whole.slice(row, 1))).collect();
     assert_eq!(single, expected, "row by row: {rule}");
-    let coded = whole.columns().iter().zip(whole.schema().fields()).map(|(array, field)| {
+    let schema = whole.schema();
+    let coded = whole.columns().iter().zip(schema.fields()).map(|(array, field)| {
         let array = if array.as_any().is::<StringArray>() {
             let kind = arrow::datatypes::DataType::Dictionary(
                 Box::new(arrow::datatypes::DataType::Int32),
