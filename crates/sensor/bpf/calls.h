@@ -25,7 +25,6 @@ struct call {
 enum {
 	CALL_EVEN_IF_FAILED = 1, /* the try is telling */
 	CALL_NOT_FILTERED = 2,   /* not subject to the folder policy */
-	CALL_TARGET_FIRST = 4,   /* the path that matters for policy is the second */
 };
 
 struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 512); __type(key, u32); __type(value, u32); } handlers SEC(".maps");
@@ -329,18 +328,6 @@ int BPF_PROG(observe_close_at_exit, struct task_struct *task)
 	return 0;
 }
 
-/* Whether a path as written may lie under policy: absolute ones by prefix, relative ones by their folder. */
-static __always_inline u32 text_flags(u8 *text, struct path *base)
-{
-	if (text[0] != '/')
-		return base ? folder_flags((u64)BPF_CORE_READ(base, dentry), (u64)BPF_CORE_READ(base, mnt)) : 0;
-	struct prefix_key key;
-	key.bits = 255 * 8;
-	bpf_probe_read_kernel(key.text, 255, text);
-	u32 *flags = bpf_map_lookup_elem(&prefixes, &key);
-	return flags ? *flags : 0;
-}
-
 static __always_inline struct path *base_of(struct task_struct *task, struct pt_regs *regs, u8 index)
 {
 	s32 fd = index == NO_ARGUMENT ? -100 : (s32)argument(regs, index);
@@ -372,6 +359,23 @@ __attribute__((noinline)) int is_odd(u32 key, u32 offset)
 			break;
 	}
 	return odd;
+}
+
+/* Whether a path as written, at this offset of the scratch space, may lie under policy: absolute ones by prefix,
+ * relative ones by their folder. Not static, like `folder_flags`. */
+__attribute__((noinline)) u32 text_flags(u32 key, u32 offset, u64 dentry, u64 vfsmount)
+{
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &key);
+	if (!scratch || is_odd(key, offset))
+		return WATCH_PASS_UP;
+	u8 *text = scratch->bytes + (offset & LONG_MASK);
+	if (text[0] != '/')
+		return dentry ? folder_flags(dentry, vfsmount) : 0;
+	struct prefix_key prefix;
+	prefix.bits = 255 * 8;
+	bpf_probe_read_kernel(prefix.text, 255, text);
+	u32 *flags = bpf_map_lookup_elem(&prefixes, &prefix);
+	return flags ? *flags : 0;
 }
 
 /* Calls that name one or two paths. */
@@ -410,13 +414,10 @@ int BPF_PROG(observe_path, struct pt_regs *regs, long result)
 	}
 	if (!(call->flags & CALL_NOT_FILTERED)) {
 		u32 flags = 0;
-		u8 *text = scratch->bytes + (first & LONG_MASK);
-		if (record->path_length && !(call->flags & CALL_TARGET_FIRST))
-			flags = is_odd(scratch->key, first) ? WATCH_PASS_UP : text_flags(text, base);
-		if (!flags && record->path2_length) {
-			text = scratch->bytes + (second & LONG_MASK);
-			flags = is_odd(scratch->key, second) ? WATCH_PASS_UP : text_flags(text, base2);
-		}
+		if (record->path_length)
+			flags = text_flags(scratch->key, first, (u64)BPF_CORE_READ(base, dentry), (u64)BPF_CORE_READ(base, mnt));
+		if (!flags && record->path2_length)
+			flags = text_flags(scratch->key, second, (u64)BPF_CORE_READ(base2, dentry), (u64)BPF_CORE_READ(base2, mnt));
 		if (!flags || is_capped(task->tgid, KIND_PATH)) {
 			scratch->busy = 0;
 			return 0;
