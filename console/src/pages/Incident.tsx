@@ -39,7 +39,7 @@ function StoryTab({ incident, timeline }: { incident: Incident; timeline: boolea
     [trees, alerts],
   );
   const selected = params.get('node');
-  const row = rows.find((r) => r.id === selected) ?? fallback;
+  const row = rows.find((r) => r.id === selected) ?? fallback ?? rows.find((r) => r.alertIds.length > 0) ?? null;
   if (story.error) return <Failure error={story.error} retry={() => void story.refetch()} />;
   if (!trees) return <Loading />;
   if (trees.length === 0) return <Empty title={t('tree.empty')} hint={t('tree.emptyHint')} />;

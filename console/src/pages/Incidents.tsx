@@ -39,14 +39,14 @@ const COLUMNS: GridColumn<IncidentSummary>[] = [
   {
     id: 'severity',
     header: t('column.severity'),
-    width: '112px',
+    width: '104px',
     sort: 'severity',
     cell: (i) => <SeverityBadge severity={i.severity} />,
   },
   {
     id: 'title',
     header: t('column.incident'),
-    width: 'minmax(280px, 3fr)',
+    width: 'minmax(220px, 3fr)',
     cell: (i) => (
       <span className="cut title-cell" title={i.title}>
         {i.title}
@@ -72,7 +72,7 @@ const COLUMNS: GridColumn<IncidentSummary>[] = [
   {
     id: 'devices',
     header: t('column.devices'),
-    width: 'minmax(110px, 1fr)',
+    width: 'minmax(100px, 1fr)',
     cell: (i) => {
       const first = i.devices[0];
       return first ? (
