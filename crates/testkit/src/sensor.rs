@@ -92,7 +92,7 @@ impl SensorIdentity {
 
 /// A connected fake sensor.
 #[derive(Debug)]
-pub struct FakeSensor {
+pub struct TestSensor {
     /// Who it is.
     pub identity: SensorIdentity,
     /// Its boot.
@@ -114,7 +114,7 @@ pub struct FakeSensor {
     inbound: Streaming<v1::ServerFrame>,
 }
 
-impl FakeSensor {
+impl TestSensor {
     /// Connects and waits until the server has answered the greeting.
     pub async fn connect(identity: SensorIdentity, gateway: SocketAddr, boot: BootId) -> anyhow::Result<Self> {
         let (session, out, inbound) = open(&identity, gateway, &boot).await?;

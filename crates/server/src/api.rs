@@ -1,0 +1,214 @@
+//! The HTTP API: routes, who may call them, and what surrounds every answer.
+//!
+//! JSON shapes are the types of `garrison_model`; the description at `/api/openapi.json` is generated from the handlers,
+//! and a test holds that every route is in it.
+
+pub mod auth;
+pub mod cases;
+pub mod cursor;
+pub mod devices;
+pub mod events;
+pub mod extract;
+pub mod people;
+pub mod problem;
+pub mod rules;
+pub mod status;
+pub mod suppressions;
+
+pub use problem::{ApiError, Kind};
+
+use crate::detection::Detection;
+use crate::incidents::Incidents;
+use crate::shared::Shared;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::UtoipaMethodRouterExt as _;
+use utoipa_axum::routes;
+
+/// Bytes of a request's body; imports of rules may be larger.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Time for an answer; event streams are not bound by it.
+const TIME_MAX: Duration = Duration::from_secs(60);
+/// Requests at work at once; more are told to come again, so that memory stays bounded.
+const REQUESTS_MAX: usize = 256;
+
+/// What handlers work with.
+#[derive(Debug, Clone)]
+pub struct Api(Arc<Rooms>);
+
+/// The rooms behind the API.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Shared state.
+    pub shared: Arc<Shared>,
+    /// Detection.
+    pub detection: Arc<Detection>,
+    /// Incidents.
+    pub incidents: Arc<Incidents>,
+    /// Live events.
+    pub hub: Arc<events::Hub>,
+    /// Turns for requests.
+    pub turns: Arc<tokio::sync::Semaphore>,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Rooms;
+    fn deref(&self) -> &Rooms {
+        &self.0
+    }
+}
+
+/// All routes of the API with their description.
+fn described() -> OpenApiRouter<Api> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(people::session_get, people::session_create, people::session_delete))
+        .routes(routes!(people::session_link))
+        .routes(routes!(people::password_put))
+        .routes(routes!(cases::incident_list))
+        .routes(routes!(cases::incident_get, cases::incident_patch))
+        .routes(routes!(cases::incident_story))
+        .routes(routes!(cases::incident_timeline))
+        .routes(routes!(cases::incident_audit))
+        .routes(routes!(cases::incident_comment))
+        .routes(routes!(cases::incident_merge))
+        .routes(routes!(cases::alert_list))
+        .routes(routes!(cases::alert_get, cases::alert_patch))
+        .routes(routes!(cases::alert_comment))
+        .routes(routes!(cases::alert_tree))
+        .routes(routes!(cases::alert_move))
+        .routes(routes!(cases::alert_audit))
+        .routes(routes!(devices::device_list))
+        .routes(routes!(devices::device_get, devices::device_patch))
+        .routes(routes!(devices::device_timeline))
+        .routes(routes!(devices::device_losses))
+        .routes(routes!(devices::device_revoke))
+        .routes(routes!(rules::rule_list))
+        .routes(routes!(rules::rule_get, rules::rule_patch, rules::rule_delete))
+        .routes(routes!(rules::rule_import).layer(DefaultBodyLimit::max(crate::detection::rules::IMPORT_BYTES_MAX)))
+        .routes(routes!(rules::rule_test))
+        .routes(routes!(suppressions::suppression_list, suppressions::suppression_create))
+        .routes(routes!(suppressions::suppression_delete))
+        .routes(routes!(suppressions::suppression_preview))
+        .routes(routes!(people::enrolment_token_list, people::enrolment_token_create))
+        .routes(routes!(people::enrolment_token_delete))
+        .routes(routes!(people::api_token_list, people::api_token_create))
+        .routes(routes!(people::api_token_delete))
+        .routes(routes!(people::user_list, people::user_create))
+        .routes(routes!(people::user_link))
+        .routes(routes!(status::status_get))
+        .routes(routes!(status::schema_get))
+        .routes(routes!(events::event_stream));
+    OpenApiRouter::new().nest("/api/v1", api)
+}
+
+/// The API's description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut api = described().into_openapi();
+    api.info.title = "Garrison".to_owned();
+    api.info.version = "v1".to_owned();
+    api.info.description = Some(
+        "Errors are application/problem+json (schema Problem). Times are RFC 3339 in UTC. Send a session cookie with \
+         `X-Garrison-Request: 1` for changes, or `Authorization: Bearer gat_…`."
+            .to_owned(),
+    );
+    api
+}
+
+/// The whole HTTP side of the server: API, metrics, health, console.
+pub fn router(shared: &Arc<Shared>, detection: &Arc<Detection>, incidents: &Arc<Incidents>) -> Router {
+    let hub = events::Hub::start(shared, incidents);
+    let api = Api(Arc::new(Rooms {
+        shared: Arc::clone(shared),
+        detection: Arc::clone(detection),
+        incidents: Arc::clone(incidents),
+        hub,
+        turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),
+    }));
+    let (routes, _) = described().split_for_parts();
+    let description: Arc<str> = openapi().to_json().unwrap_or_default().into();
+    routes
+        .route("/metrics", get(status::metrics))
+        .route("/healthz", get(status::healthz))
+        .route(
+            "/api/openapi.json",
+            get(move || async move { ([(header::CONTENT_TYPE, "application/json")], description.to_string()) }),
+        )
+        .method_not_allowed_fallback(|| async { ApiError::new(Kind::MethodNotAllowed) })
+        .fallback(fallback)
+        .layer(middleware::from_fn_with_state(api.clone(), auth::guard))
+        .layer(middleware::from_fn_with_state(api.clone(), bounded))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(headers))
+        .layer(tower_http::compression::CompressionLayer::new())
+        .with_state(api)
+}
+
+async fn fallback(request: Request) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        return ApiError::new(Kind::NotFound).into_response();
+    }
+    crate::console::serve(request.method(), request.uri().path(), request.headers())
+}
+
+/// A turn and a deadline for everything that is not a stream.
+async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if request.uri().path() == "/api/v1/events" {
+        return next.run(request).await;
+    }
+    let Ok(_turn) = api.turns.try_acquire() else {
+        return ApiError::new(Kind::Busy).into_response();
+    };
+    match tokio::time::timeout(TIME_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(Kind::Timeout).into_response(),
+    }
+}
+
+/// Headers that every answer carries. The console sets its own content policy.
+async fn headers(request: Request, next: Next) -> Response {
+    let api = request.uri().path().starts_with("/api/");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: &'static str| {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    };
+    set("x-content-type-options", "nosniff");
+    set("referrer-policy", "no-referrer");
+    set("x-frame-options", "DENY");
+    set("cross-origin-opener-policy", "same-origin");
+    set("cross-origin-resource-policy", "same-origin");
+    if api {
+        set("cache-control", "no-store");
+        set("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_an_id_a_tag_and_an_answer() {
+        let value = serde_json::to_value(openapi()).unwrap();
+        let paths = value["paths"].as_object().unwrap();
+        assert!(paths.len() > 30, "{}", paths.len());
+        for (path, item) in paths {
+            for (method, operation) in item.as_object().unwrap() {
+                if method == "parameters" {
+                    continue;
+                }
+                assert!(operation["operationId"].is_string(), "{method} {path}");
+                assert!(operation["tags"].is_array(), "{method} {path}");
+                assert!(!operation["responses"].as_object().unwrap().is_empty(), "{method} {path}");
+            }
+        }
+    }
+}

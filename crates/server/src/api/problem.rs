@@ -1,0 +1,196 @@
+//! One table turns errors into status, code and words for outsiders. Internal text never leaves: what is not listed is
+//! `internal` and goes to the log.
+
+use crate::detection::RuleError;
+use crate::incidents::CaseError;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use garrison_model::Problem;
+
+macro_rules! problems {
+    ($($name:ident = $code:literal $status:literal $title:literal, $hint:literal;)+) => {
+        /// What can be wrong with a request.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind { $(#[doc = $title] $name),+ }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: &'static [Kind] = &[$(Kind::$name),+];
+
+            /// Stable code, HTTP status, sentence, hint.
+            pub fn words(self) -> (&'static str, u16, &'static str, &'static str) {
+                match self { $(Kind::$name => ($code, $status, $title, $hint)),+ }
+            }
+        }
+    };
+}
+
+problems! {
+    BadRequest = "bad_request" 400 "The request cannot be read.", "check the path, the query and the body against /api/openapi.json";
+    BadQuery = "bad_query" 400 "A query parameter is not valid.", "check its spelling and its values";
+    BadCursor = "bad_cursor" 400 "The cursor is not one of this list.", "start again without a cursor";
+    BadBody = "bad_body" 400 "The body is not the JSON that is expected.", "check it against /api/openapi.json";
+    BadStatus = "status_not_valid" 400 "The status cannot be set here.", "use New, InProgress or Resolved for alerts, Active, InProgress or Resolved for incidents";
+    Determination = "determination_does_not_fit" 400 "The determination does not go with the classification.", "send a classification with one of its own determinations";
+    Text = "text_not_valid" 400 "A text is empty or too long.", "shorten it";
+    IncidentOnly = "incident_only" 400 "Only incidents have a title and tags.", "change the incident instead";
+    Scope = "scope_not_valid" 400 "The scope of the suppression cannot be used.", "name a rule, a device or a column condition";
+    Expiry = "expiry_not_valid" 400 "The end must lie in the future.", "give a later time, or none";
+    TestRow = "test_row_not_valid" 400 "A row of the test is not a row of its table.", "see GET /api/v1/schema";
+    PasswordRefused = "password_refused" 400 "The password is refused.", "use 10 to 256 characters, and give the current one";
+    Invalid = "not_valid" 400 "A value is not usable.", "check names and numbers";
+    NotSignedIn = "not_signed_in" 401 "Nobody is signed in.", "sign in, or send `Authorization: Bearer gat_…`";
+    SignInFailed = "sign_in_failed" 401 "Name, password or link is wrong or no longer valid.", "try again, or ask an administrator for a link (`garrison user link NAME`)";
+    Forbidden = "not_allowed" 403 "This role may not do that.", "ask an administrator";
+    HeaderMissing = "request_header_missing" 403 "A change with a session cookie needs the header `X-Garrison-Request: 1`.", "send the header, or use an API token";
+    NotFound = "not_found" 404 "There is nothing here.", "check the id; what belongs to another tenant is not found either";
+    MethodNotAllowed = "method_not_allowed" 405 "This address does not take that method.", "see /api/openapi.json";
+    Conflict = "exists" 409 "It is there already.", "choose another name";
+    Redirected = "incident_redirected" 409 "The incident was merged into another one.", "work on the incident named in redirectIncidentId";
+    MergeRefused = "merge_refused" 409 "The incidents cannot be merged.", "both must be open, not assigned to different people, classified alike, and small enough together";
+    ShippedRule = "rule_is_shipped" 409 "The rule comes with the program.", "disable it instead";
+    TooLarge = "too_large" 413 "The request is too large.", "send less at once";
+    MediaType = "media_type" 415 "The body has another type than expected.", "send `Content-Type: application/json`";
+    TooMany = "too_many_requests" 429 "Too many failed sign-ins.", "wait a few minutes";
+    Internal = "internal" 500 "The server failed.", "try again; the server's log has the cause";
+    Busy = "busy" 503 "The server is busy.", "try again in a moment";
+    Timeout = "timeout" 504 "The request took too long.", "ask for less, such as a shorter time";
+}
+
+/// A failed request.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    kind: Kind,
+    detail: Option<String>,
+}
+
+impl ApiError {
+    /// With the table's words.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, detail: None }
+    }
+
+    /// With a sentence of its own, made of our own words and the caller's values only.
+    pub fn with(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: Some(detail.into()) }
+    }
+
+    /// What is wrong.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Logs the cause and tells nothing of it.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a request failed");
+        Self::new(Kind::Internal)
+    }
+
+    /// The body.
+    pub fn problem(&self) -> Problem {
+        let (code, status, title, hint) = self.kind.words();
+        Problem {
+            code: code.to_owned(),
+            title: self.detail.clone().unwrap_or_else(|| title.to_owned()),
+            status,
+            hint: Some(hint.to_owned()),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.kind == Kind::TooMany {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("300"));
+        }
+        response
+    }
+}
+
+impl From<CaseError> for ApiError {
+    fn from(error: CaseError) -> Self {
+        let text = error.to_string();
+        match error {
+            CaseError::AlertUnknown | CaseError::IncidentUnknown(_) | CaseError::SuppressionUnknown => {
+                Self::with(Kind::NotFound, text)
+            }
+            CaseError::Status(_) => Self::with(Kind::BadStatus, text),
+            CaseError::Determination { .. } => Self::with(Kind::Determination, text),
+            CaseError::Text { .. } | CaseError::TooManyTags(_) => Self::with(Kind::Text, text),
+            CaseError::IncidentOnly(_) => Self::with(Kind::IncidentOnly, text),
+            CaseError::Redirected(..) => Self::with(Kind::Redirected, text),
+            CaseError::Merge { .. } => Self::with(Kind::MergeRefused, text),
+            CaseError::Scope(_) => Self::with(Kind::Scope, text),
+            CaseError::Expiry => Self::with(Kind::Expiry, text),
+            CaseError::Stored { .. } | CaseError::Db(_) | CaseError::Write(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<RuleError> for ApiError {
+    fn from(error: RuleError) -> Self {
+        let text = error.to_string();
+        match error {
+            RuleError::Unknown => Self::with(Kind::NotFound, text),
+            RuleError::Shipped(_) => Self::with(Kind::ShippedRule, text),
+            RuleError::TooLarge => Self::with(Kind::TooLarge, text),
+            RuleError::TestRow { .. } => Self::with(Kind::TestRow, text),
+            RuleError::Db(_) | RuleError::Write(_) | RuleError::Lake(_) | RuleError::Content(_) | RuleError::Task => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+impl From<crate::identity::Error> for ApiError {
+    fn from(error: crate::identity::Error) -> Self {
+        use crate::identity::Error;
+        let text = error.to_string();
+        match error {
+            Error::UserExists(_) => Self::with(Kind::Conflict, text),
+            Error::NotFound { .. } => Self::with(Kind::NotFound, text),
+            Error::Invalid(_) => Self::with(Kind::Invalid, text),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<crate::db::DbError> for ApiError {
+    fn from(error: crate::db::DbError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<garrison_lake::LakeError> for ApiError {
+    fn from(error: garrison_lake::LakeError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_there_once_and_has_a_client_or_server_status() {
+        let mut codes: Vec<_> = Kind::ALL.iter().map(|k| k.words().0).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Kind::ALL.len());
+        assert!(Kind::ALL.iter().all(|k| (400..600).contains(&k.words().1)));
+    }
+
+    #[test]
+    fn the_reference_page_lists_every_code() {
+        let page = include_str!("../../../../docs/reference/errors.md");
+        for kind in Kind::ALL {
+            let (code, status, title, hint) = kind.words();
+            assert!(page.contains(&format!("| `{code}` | {status} | {title} | {hint} |")), "errors.md lacks {code}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Reads a TOML table key by key and gathers every problem on the way.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+pub(super) struct Reader {
+    table: toml::Table,
+    path: String,
+    problems: Vec<String>,
+}
+
+impl Reader {
+    pub(super) fn new(table: toml::Table) -> Self {
+        Self { table, path: String::new(), problems: Vec::new() }
+    }
+
+    pub(super) fn problem(&mut self, key: &str, what: &str) {
+        self.problems.push(format!("{}{key}: {what}", self.path));
+    }
+
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+        match self.table.remove(key)? {
+            toml::Value::String(text) => Some(text),
+            _ => {
+                self.problem(key, "must be a text");
+                None
+            }
+        }
+    }
+
+    pub(super) fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        match self.table.remove(key)? {
+            toml::Value::Integer(number) if range.contains(&number) => Some(number),
+            _ => {
+                self.problem(key, &format!("must be a whole number from {} to {}", range.start(), range.end()));
+                None
+            }
+        }
+    }
+
+    pub(super) fn number<T: TryFrom<i64>>(&mut self, key: &str, range: RangeInclusive<i64>, into: &mut T) {
+        if let Some(number) = self.integer(key, range).and_then(|n| T::try_from(n).ok()) {
+            *into = number;
+        }
+    }
+
+    pub(super) fn address(&mut self, key: &str, into: &mut SocketAddr) {
+        let Some(text) = self.text(key) else { return };
+        match text.parse() {
+            Ok(address) => *into = address,
+            Err(_) => self.problem(key, "must be an address and port, such as `127.0.0.1:9080`"),
+        }
+    }
+
+    pub(super) fn section(&mut self, key: &str, read: impl FnOnce(&mut Reader)) {
+        let table = match self.table.remove(key) {
+            None => return,
+            Some(toml::Value::Table(table)) => table,
+            Some(_) => return self.problem(key, "must be a section"),
+        };
+        let mut inner =
+            Reader { table, path: format!("{}{key}.", self.path), problems: std::mem::take(&mut self.problems) };
+        read(&mut inner);
+        inner.unknown();
+        self.problems = inner.problems;
+    }
+
+    fn unknown(&mut self) {
+        for key in std::mem::take(&mut self.table).keys() {
+            self.problem(key, "is not known");
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Result<(), Vec<String>> {
+        self.unknown();
+        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+    }
+}

@@ -1,0 +1,198 @@
+//! The control database: SQLite or PostgreSQL behind one door, with portable SQL.
+//!
+//! Columns are `TEXT`, `BIGINT` and `DOUBLE PRECISION` only, truth values are 0 and 1, times are microseconds,
+//! placeholders are `$1`. On SQLite there is one writer at a time, in the order of asking, so that no transaction ever
+//! meets a lock; readers go on beside it (WAL).
+
+mod migrations;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Transaction};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// The database failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// A step failed.
+    #[error("cannot {step}")]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// Why it failed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A migration failed.
+    #[error("cannot apply migration `{name}`")]
+    Migration {
+        /// Its name.
+        name: &'static str,
+        /// Why it failed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database was made by a newer program.
+    #[error("the database has migration {0}, which this program does not know: a newer version has used it")]
+    Newer(i64),
+    /// The address is neither SQLite's nor PostgreSQL's.
+    #[error("`{0}` is no database address; use `sqlite:PATH` or `postgres://…`")]
+    Url(String),
+}
+
+impl DbError {
+    /// For `map_err`: names the step that failed.
+    pub fn step(step: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Step { step, source }
+    }
+}
+
+impl From<sqlx::Error> for DbError {
+    fn from(source: sqlx::Error) -> Self {
+        Self::Step { step: "use the database", source }
+    }
+}
+
+/// An open database.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: AnyPool,
+    dialect: Dialect,
+    writer: Arc<Mutex<()>>,
+}
+
+/// Readers at once: the API's requests; more would only wait for the disk.
+const CONNECTIONS_MAX: u32 = 8;
+
+impl Db {
+    /// Opens SQLite at a path, creating it where it is missing.
+    pub async fn open_file(path: &Path) -> Result<Self, DbError> {
+        Self::open(&format!("sqlite:{}?mode=rwc", path.display())).await
+    }
+
+    /// Opens a database by its address and brings its tables up to date.
+    pub async fn open(url: &str) -> Result<Self, DbError> {
+        sqlx::any::install_default_drivers();
+        let dialect = if url.starts_with("sqlite:") {
+            Dialect::Sqlite
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Dialect::Postgres
+        } else {
+            // The address may hold a password: only its scheme is told.
+            return Err(DbError::Url(url.split(':').next().unwrap_or_default().chars().take(20).collect()));
+        };
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(Duration::from_secs(30))
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if dialect == Dialect::Sqlite {
+                        // NORMAL in WAL mode survives a killed process; a power cut may take the last commits, never
+                        // the file. What must not be taken back (revocation) asks for `Db::sync`.
+                        for pragma in [
+                            "PRAGMA journal_mode = WAL",
+                            "PRAGMA synchronous = NORMAL",
+                            "PRAGMA busy_timeout = 10000",
+                            "PRAGMA foreign_keys = ON",
+                            "PRAGMA cache_size = -16000",
+                        ] {
+                            connection.execute(pragma).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .connect(url)
+            .await
+            .map_err(DbError::step("open the database"))?;
+        let db = Self { pool, dialect, writer: Arc::new(Mutex::new(())) };
+        migrations::run(&db).await?;
+        Ok(db)
+    }
+
+    /// Which engine it is.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// For reading.
+    pub fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// Begins a transaction that writes. Keep it short: on SQLite all other writers wait.
+    pub async fn write(&self) -> Result<WriteTx, DbError> {
+        let failed = DbError::step("begin a transaction");
+        match self.dialect {
+            Dialect::Sqlite => {
+                let turn = Arc::clone(&self.writer).lock_owned().await;
+                let tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+                Ok(WriteTx { tx, _turn: Some(turn) })
+            }
+            Dialect::Postgres => Ok(WriteTx { tx: self.pool.begin().await.map_err(failed)?, _turn: None }),
+        }
+    }
+
+    /// Makes everything committed so far survive a power cut.
+    pub async fn sync(&self) -> Result<(), DbError> {
+        if self.dialect == Dialect::Sqlite {
+            let _turn = self.writer.lock().await;
+            self.pool.execute("PRAGMA wal_checkpoint(PASSIVE)").await.map_err(DbError::step("sync the database"))?;
+        }
+        Ok(())
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A transaction that writes; dropped without [`WriteTx::commit`], it leaves no trace.
+#[derive(Debug)]
+pub struct WriteTx {
+    tx: Transaction<'static, Any>,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl WriteTx {
+    /// The connection to execute statements on.
+    pub fn conn(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+
+    /// Makes it so.
+    pub async fn commit(self) -> Result<(), DbError> {
+        self.tx.commit().await.map_err(DbError::step("commit a transaction"))
+    }
+}
+
+/// Whether an error says that a row with this key exists.
+pub fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+async fn ping(connection: &mut AnyConnection) -> bool {
+    connection.ping().await.is_ok()
+}
+
+impl Db {
+    /// Whether it answers.
+    pub async fn is_well(&self) -> bool {
+        match self.pool.acquire().await {
+            Ok(mut connection) => ping(&mut connection).await,
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `garrison token …` and `garrison user …`: the operator's commands of this room, over the HTTP API.
+
+use crate::cli::{CliError, Client, Globals, Printer};
+use clap::Subcommand;
+use garrison_model::Role;
+use serde_json::{Value, json};
+
+/// Enrolment tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// A new token that enrols machines. Its text is printed on stdout, once.
+    Create {
+        /// What it is for.
+        #[arg(long, default_value = "enrolment")]
+        name: String,
+        /// Hours until it expires.
+        #[arg(long, default_value_t = super::TOKEN_EXPIRY_HOURS_DEFAULT)]
+        expires_hours: i64,
+        /// Machines it may enrol.
+        #[arg(long, default_value_t = super::TOKEN_USES_DEFAULT)]
+        uses: i64,
+    },
+    /// All tokens.
+    List,
+    /// Takes a token back; machines that it enrolled stay.
+    Revoke {
+        /// Id.
+        id: String,
+    },
+}
+
+/// Users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// All users.
+    List,
+    /// A new user; prints the link to sign in first.
+    Create {
+        /// Name.
+        name: String,
+        /// `reader`, `analyst` or `admin`.
+        #[arg(long, default_value = "reader")]
+        role: Role,
+    },
+    /// A one-time sign-in link for a user; it holds for an hour.
+    Link {
+        /// Name.
+        #[arg(default_value = "admin")]
+        name: String,
+    },
+}
+
+/// Runs `garrison token …`.
+pub async fn token_run(command: TokenCommand, globals: &Globals) -> Result<(), CliError> {
+    let (client, printer) = (Client::connect(globals)?, Printer::new(globals.output));
+    match command {
+        TokenCommand::Create { name, expires_hours, uses } => {
+            let body = json!({"name": name, "expiresHours": expires_hours, "uses": uses});
+            let made = client.post("/enrolment-tokens", &body).await?;
+            if printer.is_table() {
+                printer.line(made["token"].as_str().unwrap_or_default());
+                eprintln!("The token holds for {expires_hours} hours and {uses} machines. It is not shown again.");
+                return Ok(());
+            }
+            printer.json(&made)
+        }
+        TokenCommand::List => {
+            let all = client.get("/enrolment-tokens").await?;
+            show(&printer, &all, &["id", "name", "expires", "uses", "usesMax", "revoked"])
+        }
+        TokenCommand::Revoke { id } => {
+            client.delete(&format!("/enrolment-tokens/{id}")).await?;
+            eprintln!("Token {id} is revoked.");
+            Ok(())
+        }
+    }
+}
+
+/// Runs `garrison user …`.
+pub async fn user_run(command: UserCommand, globals: &Globals) -> Result<(), CliError> {
+    let (client, printer) = (Client::connect(globals)?, Printer::new(globals.output));
+    match command {
+        UserCommand::List => {
+            let all = client.get("/users").await?;
+            show(&printer, &all, &["name", "role", "passwordSet"])
+        }
+        UserCommand::Create { name, role } => {
+            let made = client.post("/users", &json!({"name": name, "role": role})).await?;
+            link_show(&client, &printer, &made)
+        }
+        UserCommand::Link { name } => {
+            let made = client.post(&format!("/users/{name}/link"), &json!({})).await?;
+            link_show(&client, &printer, &made)
+        }
+    }
+}
+
+fn link_show(client: &Client, printer: &Printer, made: &Value) -> Result<(), CliError> {
+    if !printer.is_table() {
+        return printer.json(made);
+    }
+    let link = made["link"].as_str().unwrap_or_default();
+    let base = client.base();
+    let base = base.strip_suffix("/api/v1").unwrap_or(base);
+    printer.line(&format!("{base}/sign-in?link={link}"));
+    eprintln!("The link holds for one hour and one sign-in.");
+    Ok(())
+}
+
+fn show(printer: &Printer, all: &Value, columns: &[&str]) -> Result<(), CliError> {
+    if !printer.is_table() {
+        return printer.json(all);
+    }
+    let items = all.get("items").unwrap_or(all).as_array().cloned().unwrap_or_default();
+    printer.line(&columns.join("\t"));
+    for item in items {
+        let cell = |c: &&str| match item.get(*c) {
+            Some(Value::String(text)) => crate::cli::clean(text),
+            None | Some(Value::Null) => String::new(),
+            Some(other) => other.to_string(),
+        };
+        printer.line(&columns.iter().map(cell).collect::<Vec<_>>().join("\t"));
+    }
+    Ok(())
+}

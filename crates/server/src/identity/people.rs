@@ -1,0 +1,391 @@
+//! Users and their sessions.
+
+use super::secret::{equal_in_constant_time, hash_text, random_text};
+use super::{Error, Identity};
+use crate::db::is_unique_violation;
+use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
+use argon2::Argon2;
+use base64::Engine as _;
+use garrison_model::{Micros, Role, UserId};
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+use sqlx::Row as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+const HOUR: i64 = 3_600_000_000;
+/// A session ends when it was not used for this long: a working day with its breaks.
+const SESSION_IDLE: i64 = 12 * HOUR;
+/// A session ends after this long in any case.
+const SESSION_MAX: i64 = 7 * 24 * HOUR;
+/// How long a sign-in link holds.
+pub const LINK_EXPIRY: i64 = HOUR;
+/// Use of a session is written down at most this often.
+const USE_NOTED_EVERY: i64 = 60_000_000;
+/// Passwords hashed at once: each takes 19 MiB and some ten milliseconds of a core.
+const HASHES_MAX: usize = 4;
+/// Characters of a password: shorter ones are guessed, longer ones only cost time.
+const PASSWORD_CHARACTERS: std::ops::RangeInclusive<usize> = 10..=256;
+
+static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(HASHES_MAX);
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The user; `None` for API tokens.
+    pub user: Option<UserId>,
+    /// Name of the user or token.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Whether the user has a password.
+    pub password_set: bool,
+}
+
+/// A user, as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserRecord {
+    /// Id.
+    pub id: UserId,
+    /// Name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Whether a password is set.
+    pub password_set: bool,
+    /// Since when, microseconds.
+    #[serde(skip)]
+    pub created: Micros,
+}
+
+/// A new session.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Value of the session cookie.
+    pub cookie: String,
+    /// Seconds until it ends in any case.
+    pub max_age_seconds: i64,
+    /// Who it is.
+    pub principal: Principal,
+}
+
+/// No session.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// Name, password or link is wrong, used or expired; which of them is not told.
+    #[error("the name, password or link is wrong or no longer valid")]
+    Wrong,
+    /// Too many failures.
+    #[error("too many failed sign-ins")]
+    TooMany {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The server failed.
+    #[error(transparent)]
+    Internal(#[from] Error),
+}
+
+impl From<sqlx::Error> for SignInError {
+    fn from(source: sqlx::Error) -> Self {
+        Self::Internal(source.into())
+    }
+}
+
+impl From<crate::db::DbError> for SignInError {
+    fn from(source: crate::db::DbError) -> Self {
+        Self::Internal(source.into())
+    }
+}
+
+/// argon2id with its defaults (19 MiB, 2 passes), off the async threads.
+pub(super) async fn hash_password(password: String) -> Result<String, Error> {
+    let _turn = HASHING.acquire().await;
+    let mut salt = [0; 16];
+    rand::TryRngCore::try_fill_bytes(&mut rand::rngs::OsRng, &mut salt).map_err(|_| Error::Random)?;
+    tokio::task::spawn_blocking(move || {
+        let salt = SaltString::encode_b64(&salt).map_err(|e| Error::Hash(e.to_string()))?;
+        let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+        hash.map(|h| h.to_string()).map_err(|e| Error::Hash(e.to_string()))
+    })
+    .await
+    .map_err(|e| Error::Hash(e.to_string()))?
+}
+
+async fn password_fits(password: String, hash: String) -> bool {
+    if !(1..=1024).contains(&password.len()) {
+        return false;
+    }
+    let _turn = HASHING.acquire().await;
+    let check = move || {
+        PasswordHash::new(&hash).is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok())
+    };
+    tokio::task::spawn_blocking(check).await.unwrap_or(false)
+}
+
+fn damaged() -> Error {
+    Error::Invalid("a stored user is damaged")
+}
+
+fn read_user(row: &AnyRow) -> Result<(UserRecord, Option<String>), Error> {
+    let hash: Option<String> = row.try_get("password_hash")?;
+    let user = UserRecord {
+        id: UserId::new(row.try_get::<String, _>("id")?).map_err(|_| damaged())?,
+        name: row.try_get("name")?,
+        role: row.try_get::<String, _>("role")?.parse().map_err(|_| damaged())?,
+        password_set: hash.is_some(),
+        created: Micros(row.try_get("created")?),
+    };
+    Ok((user, hash))
+}
+
+impl From<UserRecord> for Principal {
+    fn from(user: UserRecord) -> Self {
+        Self { user: Some(user.id), name: user.name, role: user.role, password_set: user.password_set }
+    }
+}
+
+pub(super) async fn sweep(connection: &mut AnyConnection, now: Micros) -> Result<(), Error> {
+    sqlx::query("DELETE FROM identity_sessions WHERE last_used < $1 OR created < $2")
+        .bind(now.0 - SESSION_IDLE)
+        .bind(now.0 - SESSION_MAX)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM identity_links WHERE expires < $1").bind(now.0).execute(connection).await?;
+    Ok(())
+}
+
+impl Identity {
+    /// All users, by name.
+    pub async fn user_list(&self) -> Result<Vec<UserRecord>, Error> {
+        let rows = sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users ORDER BY name LIMIT 10000")
+            .fetch_all(self.db.pool())
+            .await?;
+        rows.iter().map(|row| read_user(row).map(|(user, _)| user)).collect()
+    }
+
+    /// A user by name.
+    pub async fn user_fetch(&self, name: &str) -> Result<Option<UserRecord>, Error> {
+        Ok(self.user_with_hash(name).await?.map(|(user, _)| user))
+    }
+
+    async fn user_with_hash(&self, name: &str) -> Result<Option<(UserRecord, Option<String>)>, Error> {
+        sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users WHERE name = $1")
+            .bind(name.to_owned())
+            .fetch_optional(self.db.pool())
+            .await?
+            .as_ref()
+            .map(read_user)
+            .transpose()
+    }
+
+    /// A new user without a password; a link lets them in first.
+    pub async fn user_create(&self, name: &str, role: Role, now: Micros) -> Result<UserRecord, Error> {
+        let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | '+');
+        if name.is_empty() || name.len() > 80 || !name.chars().all(fits) {
+            return Err(Error::Invalid("a user name has 1 to 80 letters, digits and .-_@+"));
+        }
+        let id = UserId::new(uuid::Uuid::now_v7().to_string()).map_err(|_| damaged())?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("INSERT INTO identity_users (id, name, role, created) VALUES ($1, $2, $3, $4)")
+            .bind(id.as_str().to_owned())
+            .bind(name.to_owned())
+            .bind(role.as_str())
+            .bind(now.0)
+            .execute(tx.conn())
+            .await
+            .map_err(|e| if is_unique_violation(&e) { Error::UserExists(name.to_owned()) } else { e.into() })?;
+        tx.commit().await?;
+        Ok(UserRecord { id, name: name.to_owned(), role, password_set: false, created: now })
+    }
+
+    /// A one-time sign-in link for a user: the secret that goes behind `/sign-in?link=`. It holds for an hour.
+    pub async fn link_create(&self, user: &str, now: Micros) -> Result<String, Error> {
+        let found = self.user_fetch(user).await?;
+        let found = found.ok_or_else(|| Error::NotFound { kind: "user", name: user.chars().take(80).collect() })?;
+        let link = random_text::<32>()?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("INSERT INTO identity_links (hash, user_id, expires) VALUES ($1, $2, $3)")
+            .bind(hash_text(&link))
+            .bind(found.id.as_str().to_owned())
+            .bind(now.0 + LINK_EXPIRY)
+            .execute(tx.conn())
+            .await?;
+        tx.commit().await?;
+        Ok(link)
+    }
+
+    /// At the first start, makes the user `admin` and a link to sign in; `None` once any user has a password.
+    pub async fn first_link(&self, now: Micros) -> Result<Option<String>, Error> {
+        let users = self.user_list().await?;
+        if users.iter().any(|u| u.password_set) {
+            return Ok(None);
+        }
+        if users.is_empty() {
+            self.user_create("admin", Role::Admin, now).await?;
+        }
+        match users.iter().find(|u| u.role == Role::Admin) {
+            Some(user) => self.link_create(&user.name, now).await.map(Some),
+            None => self.link_create("admin", now).await.map(Some),
+        }
+    }
+
+    fn waiting(&self, keys: &[String], now: Micros) -> Result<(), SignInError> {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match keys.iter().filter_map(|k| failures.wait(k, now)).max() {
+            Some(retry_after) => Err(SignInError::TooMany { retry_after }),
+            None => Ok(()),
+        }
+    }
+
+    fn failed(&self, keys: &[String], now: Micros) -> SignInError {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        keys.iter().for_each(|k| failures.note(k, now));
+        SignInError::Wrong
+    }
+
+    fn succeeded(&self, keys: &[String]) {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        keys.iter().for_each(|k| failures.forget(k));
+    }
+
+    /// Signs in with name and password.
+    pub async fn sign_in(&self, user: &str, password: &str, ip: IpAddr, now: Micros) -> Result<SignedIn, SignInError> {
+        let keys = [format!("ip {ip}"), format!("user {}", user.chars().take(80).collect::<String>())];
+        self.waiting(&keys, now)?;
+        let found = self.user_with_hash(user).await?;
+        let hash = found.as_ref().and_then(|(_, hash)| hash.clone());
+        let known = hash.is_some();
+        let fits = password_fits(password.to_owned(), hash.unwrap_or_else(|| self.decoy_hash.clone())).await;
+        match found {
+            Some((user, _)) if known && fits => {
+                self.succeeded(&keys);
+                self.session_open(user, now).await
+            }
+            _ => Err(self.failed(&keys, now)),
+        }
+    }
+
+    /// Signs in with a one-time link.
+    pub async fn sign_in_link(&self, link: &str, ip: IpAddr, now: Micros) -> Result<SignedIn, SignInError> {
+        let keys = [format!("ip {ip}")];
+        self.waiting(&keys, now)?;
+        let mut tx = self.db.write().await?;
+        let row = sqlx::query("DELETE FROM identity_links WHERE hash = $1 AND expires > $2 RETURNING user_id")
+            .bind(hash_text(link))
+            .bind(now.0)
+            .fetch_optional(tx.conn())
+            .await?;
+        tx.commit().await?;
+        let Some(row) = row else { return Err(self.failed(&keys, now)) };
+        let id: String = row.try_get(0)?;
+        let user = self.user_by_id(&id).await?.ok_or(SignInError::Wrong)?;
+        self.session_open(user, now).await
+    }
+
+    async fn user_by_id(&self, id: &str) -> Result<Option<UserRecord>, Error> {
+        let row = sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users WHERE id = $1")
+            .bind(id.to_owned())
+            .fetch_optional(self.db.pool())
+            .await?;
+        row.as_ref().map(|r| read_user(r).map(|(u, _)| u)).transpose()
+    }
+
+    async fn session_open(&self, user: UserRecord, now: Micros) -> Result<SignedIn, SignInError> {
+        let cookie = random_text::<32>()?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("INSERT INTO identity_sessions (hash, user_id, created, last_used) VALUES ($1, $2, $3, $3)")
+            .bind(hash_text(&cookie))
+            .bind(user.id.as_str().to_owned())
+            .bind(now.0)
+            .execute(tx.conn())
+            .await?;
+        tx.commit().await?;
+        Ok(SignedIn { cookie, max_age_seconds: SESSION_MAX / 1_000_000, principal: user.into() })
+    }
+
+    /// Who a session cookie stands for; `None` if it is unknown or over.
+    pub async fn session_check(&self, cookie: &str, now: Micros) -> Result<Option<Principal>, Error> {
+        if cookie.len() > 128 {
+            return Ok(None);
+        }
+        let hash = hash_text(cookie);
+        let row = sqlx::query(
+            "SELECT u.id, u.name, u.role, u.password_hash, u.created, s.last_used
+             FROM identity_sessions s JOIN identity_users u ON u.id = s.user_id
+             WHERE s.hash = $1 AND s.last_used > $2 AND s.created > $3",
+        )
+        .bind(hash.clone())
+        .bind(now.0 - SESSION_IDLE)
+        .bind(now.0 - SESSION_MAX)
+        .fetch_optional(self.db.pool())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if now.0 - row.try_get::<i64, _>("last_used")? > USE_NOTED_EVERY {
+            let mut tx = self.db.write().await?;
+            sqlx::query("UPDATE identity_sessions SET last_used = $1 WHERE hash = $2")
+                .bind(now.0)
+                .bind(hash)
+                .execute(tx.conn())
+                .await?;
+            tx.commit().await?;
+        }
+        Ok(Some(read_user(&row)?.0.into()))
+    }
+
+    /// Ends a session.
+    pub async fn sign_out(&self, cookie: &str) -> Result<(), Error> {
+        let mut tx = self.db.write().await?;
+        sqlx::query("DELETE FROM identity_sessions WHERE hash = $1")
+            .bind(hash_text(cookie))
+            .execute(tx.conn())
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Sets a password. Whoever has one must give it; all other sessions of the user end.
+    pub async fn password_set(
+        &self,
+        user: &UserId,
+        current: Option<&str>,
+        new: &str,
+        keep_cookie: Option<&str>,
+    ) -> Result<(), SignInError> {
+        if !PASSWORD_CHARACTERS.contains(&new.chars().count()) {
+            return Err(Error::Invalid("a password has 10 to 256 characters").into());
+        }
+        let record = self.user_by_id(user.as_str()).await?.ok_or(SignInError::Wrong)?;
+        let (_, hash) = self.user_with_hash(&record.name).await?.ok_or(SignInError::Wrong)?;
+        if let Some(hash) = hash
+            && !password_fits(current.unwrap_or_default().to_owned(), hash).await
+        {
+            return Err(SignInError::Wrong);
+        }
+        let hash = hash_password(new.to_owned()).await?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE identity_users SET password_hash = $1 WHERE id = $2")
+            .bind(hash)
+            .bind(user.as_str().to_owned())
+            .execute(tx.conn())
+            .await?;
+        sqlx::query("DELETE FROM identity_sessions WHERE user_id = $1 AND hash <> $2")
+            .bind(user.as_str().to_owned())
+            .bind(keep_cookie.map(hash_text).unwrap_or_default())
+            .execute(tx.conn())
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Whether this is the token of this start for commands on the same host.
+    pub(super) fn is_local_token(&self, token: &str) -> bool {
+        equal_in_constant_time(token.as_bytes(), self.local_token.as_bytes())
+    }
+}
+
+/// An id of a token: 16 hexadecimal digits.
+pub(super) fn token_id() -> Result<String, Error> {
+    let text = random_text::<8>()?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::Random)?;
+    Ok(hex::encode(bytes))
+}

@@ -1,0 +1,416 @@
+//! Lists and single cases, as the API asks for them.
+
+use super::record::{IncidentRow, alert_read, alert_target, incident_target, parse_time, severity_number, time};
+use super::{CaseError, Incidents};
+use garrison_model::{
+    Alert, AlertId, AlertStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus, IncidentSummary,
+    RuleId, Severity,
+};
+use serde::{Deserialize, Serialize};
+use sqlx::{Any, QueryBuilder, Row as _};
+use std::collections::HashMap;
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// Last change.
+    #[default]
+    LastUpdate,
+    /// When it was made.
+    Created,
+    /// Time of the last matched row.
+    LastEvent,
+    /// Severity.
+    Severity,
+}
+
+impl Sort {
+    /// Reads `lastUpdate`, `created`, `lastEvent` or `severity`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "lastUpdate" | "lastUpdateTime" => Self::LastUpdate,
+            "created" | "createdTime" | "alertCreationTime" => Self::Created,
+            "lastEvent" | "lastEventTime" => Self::LastEvent,
+            "severity" => Self::Severity,
+            _ => return None,
+        })
+    }
+
+    fn column(self) -> &'static str {
+        match self {
+            Self::LastUpdate => "updated",
+            Self::Created => "created",
+            Self::LastEvent => "last_event",
+            Self::Severity => "severity",
+        }
+    }
+}
+
+/// Where a list goes on: sort value and id of the last item seen.
+pub type After = Option<(i64, String)>;
+
+/// What to list of incidents; empty lists and `None` ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct IncidentFilter {
+    /// Status.
+    pub status: Vec<IncidentStatus>,
+    /// Severity.
+    pub severity: Vec<Severity>,
+    /// Assignee; empty text for unassigned.
+    pub assignee: Option<String>,
+    /// Only with alerts on this device.
+    pub device: Option<DeviceId>,
+    /// Words in title, devices, users, tags.
+    pub q: Option<String>,
+    /// Changed since, microseconds.
+    pub since: Option<i64>,
+    /// Order.
+    pub sort: Sort,
+    /// Greatest first.
+    pub descending: bool,
+    /// Go on after.
+    pub after: After,
+    /// Items.
+    pub limit: usize,
+}
+
+/// What to list of alerts; empty lists and `None` ask for all.
+#[derive(Debug, Clone, Default)]
+pub struct AlertFilter {
+    /// Status.
+    pub status: Vec<AlertStatus>,
+    /// Severity.
+    pub severity: Vec<Severity>,
+    /// Device.
+    pub device: Option<DeviceId>,
+    /// Rule.
+    pub rule: Option<RuleId>,
+    /// Incident.
+    pub incident: Option<IncidentId>,
+    /// Words in title, device, rule, user, command lines.
+    pub q: Option<String>,
+    /// Changed since, microseconds.
+    pub since: Option<i64>,
+    /// Hidden ones only, or shown ones only.
+    pub suppressed: Option<bool>,
+    /// Order.
+    pub sort: Sort,
+    /// Greatest first.
+    pub descending: bool,
+    /// Go on after.
+    pub after: After,
+    /// Items.
+    pub limit: usize,
+}
+
+/// A list's items, and what to hand back to go on; `total` is over all pages.
+#[derive(Debug, Clone)]
+pub struct Listed<T> {
+    /// Items.
+    pub items: Vec<T>,
+    /// Where the next page begins.
+    pub next: After,
+    /// How many in all.
+    pub total: i64,
+}
+
+/// An entry of the record of changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// When.
+    pub time: String,
+    /// Who.
+    pub who: String,
+    /// What was changed, such as `status`.
+    pub what: String,
+    /// Before.
+    pub old: Option<String>,
+    /// After.
+    pub new: Option<String>,
+}
+
+fn in_list(query: &mut QueryBuilder<Any>, column: &str, values: impl Iterator<Item = String>) {
+    query.push(" AND ").push(column).push(" IN (");
+    let mut list = query.separated(", ");
+    values.for_each(|value| {
+        list.push_bind(value);
+    });
+    query.push(")");
+}
+
+fn severities(query: &mut QueryBuilder<Any>, values: &[Severity]) {
+    query.push(" AND severity IN (");
+    let mut list = query.separated(", ");
+    for value in values {
+        list.push_bind(severity_number(*value));
+    }
+    query.push(")");
+}
+
+/// Every word must be there; `%` and `_` mean themselves.
+fn words(query: &mut QueryBuilder<Any>, q: &str) {
+    for word in q.to_lowercase().split_whitespace().take(8) {
+        let escaped = word.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        query.push(" AND search LIKE ").push_bind(format!("%{escaped}%")).push(" ESCAPE '\\'");
+    }
+}
+
+fn page(query: &mut QueryBuilder<Any>, sort: Sort, descending: bool, after: &After, limit: usize, id_is_number: bool) {
+    let (column, sign, order) = (sort.column(), if descending { "<" } else { ">" }, if descending { "DESC" } else { "ASC" });
+    if let Some((key, id)) = after {
+        query.push(" AND (").push(column).push(" ").push(sign).push(" ").push_bind(*key);
+        query.push(" OR (").push(column).push(" = ").push_bind(*key).push(" AND id ").push(sign).push(" ");
+        if id_is_number {
+            query.push_bind(id.parse::<i64>().unwrap_or(0));
+        } else {
+            query.push_bind(id.clone());
+        }
+        query.push("))");
+    }
+    query.push(" ORDER BY ").push(column).push(" ").push(order).push(", id ").push(order);
+    query.push(" LIMIT ").push_bind(limit as i64 + 1);
+}
+
+impl Incidents {
+    /// Lists incidents.
+    pub async fn incident_list(&self, f: &IncidentFilter) -> Result<Listed<IncidentSummary>, CaseError> {
+        let fill = |query: &mut QueryBuilder<Any>| {
+            query.push_bind(self.tenant().as_str().to_owned());
+            if !f.status.is_empty() {
+                in_list(query, "status", f.status.iter().map(ToString::to_string));
+            }
+            if !f.severity.is_empty() {
+                severities(query, &f.severity);
+            }
+            match f.assignee.as_deref() {
+                Some("") => {
+                    query.push(" AND assigned_to IS NULL");
+                }
+                Some(name) => {
+                    query.push(" AND assigned_to = ").push_bind(name.to_owned());
+                }
+                None => {}
+            }
+            if let Some(device) = &f.device {
+                query.push(" AND id IN (SELECT incident_id FROM incidents_alert WHERE tenant_id = ");
+                query.push_bind(self.tenant().as_str().to_owned()).push(" AND device_id = ");
+                query.push_bind(device.as_str().to_owned()).push(")");
+            }
+            if let Some(since) = f.since {
+                query.push(" AND updated >= ").push_bind(since);
+            }
+            if let Some(q) = &f.q {
+                words(query, q);
+            }
+        };
+        let mut count = QueryBuilder::new("SELECT COUNT(*) AS n FROM incidents_incident WHERE tenant_id = ");
+        fill(&mut count);
+        let total = count.build().fetch_one(self.shared.db.pool()).await?.try_get("n")?;
+        let mut query = QueryBuilder::new("SELECT * FROM incidents_incident WHERE tenant_id = ");
+        fill(&mut query);
+        page(&mut query, f.sort, f.descending, &f.after, f.limit, true);
+        let rows = query.build().fetch_all(self.shared.db.pool()).await?;
+        let mut items = Vec::with_capacity(rows.len());
+        let mut next = None;
+        for row in rows.iter().take(f.limit) {
+            items.push(IncidentRow::read(row)?.summary);
+            next = Some((row.try_get::<i64, _>(f.sort.column())?, row.try_get::<i64, _>("id")?.to_string()));
+        }
+        Ok(Listed { items, next: next.filter(|_| rows.len() > f.limit), total })
+    }
+
+    /// Lists alerts, without their matches and comments.
+    pub async fn alert_list(&self, f: &AlertFilter) -> Result<Listed<Alert>, CaseError> {
+        let fill = |query: &mut QueryBuilder<Any>| {
+            query.push_bind(self.tenant().as_str().to_owned());
+            if !f.status.is_empty() {
+                in_list(query, "status", f.status.iter().map(ToString::to_string));
+            }
+            if !f.severity.is_empty() {
+                severities(query, &f.severity);
+            }
+            if let Some(device) = &f.device {
+                query.push(" AND device_id = ").push_bind(device.as_str().to_owned());
+            }
+            if let Some(rule) = &f.rule {
+                query.push(" AND rule_id = ").push_bind(rule.as_str().to_owned());
+            }
+            if let Some(incident) = f.incident {
+                query.push(" AND incident_id = ").push_bind(incident.0);
+            }
+            if let Some(suppressed) = f.suppressed {
+                query.push(" AND suppressed = ").push_bind(i64::from(suppressed));
+            }
+            if let Some(since) = f.since {
+                query.push(" AND updated >= ").push_bind(since);
+            }
+            if let Some(q) = &f.q {
+                words(query, q);
+            }
+        };
+        let mut count = QueryBuilder::new("SELECT COUNT(*) AS n FROM incidents_alert WHERE tenant_id = ");
+        fill(&mut count);
+        let total = count.build().fetch_one(self.shared.db.pool()).await?.try_get("n")?;
+        let mut query = QueryBuilder::new("SELECT * FROM incidents_alert WHERE tenant_id = ");
+        fill(&mut query);
+        page(&mut query, f.sort, f.descending, &f.after, f.limit, false);
+        let rows = query.build().fetch_all(self.shared.db.pool()).await?;
+        let mut items = Vec::with_capacity(rows.len());
+        let mut next = None;
+        for row in rows.iter().take(f.limit) {
+            let mut alert = alert_read(row)?;
+            alert.matches.clear();
+            items.push(alert);
+            next = Some((row.try_get::<i64, _>(f.sort.column())?, row.try_get::<String, _>("id")?));
+        }
+        Ok(Listed { items, next: next.filter(|_| rows.len() > f.limit), total })
+    }
+
+    /// One alert, with everything.
+    pub async fn alert(&self, id: &AlertId) -> Result<Alert, CaseError> {
+        let mut conn = self.shared.db.pool().acquire().await?;
+        let mut alert = self.alert_row(&mut conn, id).await?;
+        alert.comments = self.comments(&mut conn, &alert_target(id)).await?;
+        Ok(alert)
+    }
+
+    /// One incident, with its alerts (without their matches) and comments.
+    pub async fn incident(&self, id: IncidentId) -> Result<Incident, CaseError> {
+        let mut conn = self.shared.db.pool().acquire().await?;
+        let row = self.incident_row(&mut conn, id).await?;
+        let comments = self.comments(&mut conn, &incident_target(id)).await?;
+        let rows =
+            sqlx::query("SELECT * FROM incidents_alert WHERE tenant_id = $1 AND incident_id = $2 ORDER BY first_event, id")
+                .bind(self.tenant().as_str())
+                .bind(id.0)
+                .fetch_all(&mut *conn)
+                .await?;
+        let (mut alerts, mut correlation_reasons) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let mut alert = alert_read(row)?;
+            alert.matches.clear();
+            correlation_reasons.push(CorrelationReason { alert_id: alert.id.clone(), reason: row.try_get("reason")? });
+            alerts.push(alert);
+        }
+        Ok(Incident { summary: row.summary, alerts, comments, correlation_reasons })
+    }
+
+    /// Record of changes of an incident, or of an alert, oldest first.
+    pub async fn audit_list(&self, target: &str) -> Result<Vec<AuditEntry>, CaseError> {
+        let rows = sqlx::query(
+            "SELECT who, at, what, old, new FROM incidents_audit WHERE tenant_id = $1 AND target = $2 ORDER BY id LIMIT 1000",
+        )
+        .bind(self.tenant().as_str())
+        .bind(target)
+        .fetch_all(self.shared.db.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AuditEntry {
+                    time: time(row.try_get("at")?),
+                    who: row.try_get("who")?,
+                    what: row.try_get("what")?,
+                    old: row.try_get("old")?,
+                    new: row.try_get("new")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Alerts of each rule since a moment.
+    pub async fn alert_count_by_rule(&self, since: i64) -> Result<HashMap<String, i64>, CaseError> {
+        let rows = sqlx::query(
+            "SELECT rule_id, COUNT(*) AS n FROM incidents_alert WHERE tenant_id = $1 AND created >= $2 GROUP BY rule_id",
+        )
+        .bind(self.tenant().as_str())
+        .bind(since)
+        .fetch_all(self.shared.db.pool())
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get("rule_id")?, row.try_get("n")?))).collect()
+    }
+
+    /// Open alerts and their highest severity, by device.
+    pub async fn risk_by_device(&self) -> Result<HashMap<String, (Severity, i64)>, CaseError> {
+        let rows = sqlx::query(
+            "SELECT device_id, MAX(severity) AS worst, COUNT(*) AS n FROM incidents_alert WHERE tenant_id = $1 AND \
+             suppressed = 0 AND status <> 'Resolved' GROUP BY device_id",
+        )
+        .bind(self.tenant().as_str())
+        .fetch_all(self.shared.db.pool())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let worst = super::record::severity_of(row.try_get("worst")?);
+                Ok((row.try_get("device_id")?, (worst, row.try_get("n")?)))
+            })
+            .collect()
+    }
+
+    /// Which alerts were raised on rows of a device: (boot, number) to alerts.
+    pub async fn alerts_on_rows(
+        &self,
+        device: &DeviceId,
+        numbers: &[i64],
+    ) -> Result<HashMap<(String, i64), Vec<AlertId>>, CaseError> {
+        let mut found: HashMap<(String, i64), Vec<AlertId>> = HashMap::new();
+        if numbers.is_empty() {
+            return Ok(found);
+        }
+        let mut query = QueryBuilder::<Any>::new("SELECT boot_id, report_id, alert_id FROM incidents_alert_row WHERE tenant_id = ");
+        query.push_bind(self.tenant().as_str().to_owned()).push(" AND device_id = ");
+        query.push_bind(device.as_str().to_owned()).push(" AND report_id IN (");
+        let mut list = query.separated(", ");
+        for number in numbers.iter().take(1_000) {
+            list.push_bind(*number);
+        }
+        query.push(")");
+        for row in query.build().fetch_all(self.shared.db.pool()).await? {
+            let Ok(id) = AlertId::new(row.try_get::<String, _>("alert_id")?) else { continue };
+            found.entry((row.try_get("boot_id")?, row.try_get("report_id")?)).or_default().push(id);
+        }
+        Ok(found)
+    }
+
+    /// Counts for the status page: open incidents, open alerts.
+    pub async fn open_counts(&self) -> Result<(i64, i64), CaseError> {
+        let incidents = sqlx::query(
+            "SELECT COUNT(*) AS n FROM incidents_incident WHERE tenant_id = $1 AND status IN ('Active', 'InProgress')",
+        )
+        .bind(self.tenant().as_str())
+        .fetch_one(self.shared.db.pool())
+        .await?
+        .try_get("n")?;
+        let alerts = sqlx::query(
+            "SELECT COUNT(*) AS n FROM incidents_alert WHERE tenant_id = $1 AND suppressed = 0 AND status <> 'Resolved'",
+        )
+        .bind(self.tenant().as_str())
+        .fetch_one(self.shared.db.pool())
+        .await?
+        .try_get("n")?;
+        Ok((incidents, alerts))
+    }
+}
+
+/// Reads `7d`, `24h`, `30m`, or RFC 3339, as a moment in microseconds.
+pub fn since(text: &str, now: i64) -> Option<i64> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Some(at.as_microsecond());
+    }
+    let split = text.len().checked_sub(1).filter(|n| text.is_char_boundary(*n))?;
+    let (number, unit) = text.split_at(split);
+    let number: i64 = number.parse().ok().filter(|n| (0..=10_000).contains(n))?;
+    let unit = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => return None,
+    };
+    Some(now.saturating_sub(number * unit * 1_000_000))
+}
+
+/// For callers that hold a text time.
+pub fn micros_of(text: &str) -> i64 {
+    parse_time(text)
+}

@@ -1,0 +1,155 @@
+//! The program `garrison`: the server, and the operator's command line.
+
+use clap::{Args, Parser, Subcommand};
+use garrison_server::cli;
+use garrison_server::config::Config;
+use garrison_server::identity::commands::{TokenCommand, UserCommand, token_run, user_run};
+use garrison_server::serve::Server;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Garrison protects fleets of servers.
+#[derive(Debug, Parser)]
+#[command(name = "garrison", version, arg_required_else_help = true)]
+struct Root {
+    #[command(flatten)]
+    globals: cli::Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server until it is told to stop.
+    Serve(ServeArgs),
+    /// Enrolment tokens: what lets a machine in.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Users and their sign-in links.
+    #[command(subcommand)]
+    User(UserCommand),
+    #[command(flatten)]
+    Operate(cli::Command),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Configuration file (TOML).
+    #[arg(long, env = "GARRISON_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address of the HTTP API and console; port 0 picks one.
+    #[arg(long, env = "GARRISON_HTTP")]
+    http: Option<SocketAddr>,
+    /// Address that sensors connect to; port 0 picks one.
+    #[arg(long, env = "GARRISON_GATEWAY")]
+    gateway: Option<SocketAddr>,
+    /// Database: `sqlite:PATH` or `postgres://…`; SQLite in the data folder unless told otherwise.
+    #[arg(long, env = "GARRISON_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let root = Root::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        match root.command {
+            Command::Serve(arguments) => serve(arguments, &root.globals).await,
+            Command::Token(command) => code_of(token_run(command, &root.globals).await),
+            Command::User(command) => code_of(user_run(command, &root.globals).await),
+            Command::Operate(command) => cli::run(command, &root.globals).await,
+        }
+    });
+    // What is left are blocking reads of a terminal or a file: they need not hold us up.
+    runtime.shutdown_background();
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+fn code_of(result: Result<(), cli::CliError>) -> i32 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            error.report();
+            error.exit_code()
+        }
+    }
+}
+
+fn configure(arguments: ServeArgs, globals: &cli::Globals) -> Result<Config, garrison_server::config::ConfigError> {
+    let mut config = match &arguments.config {
+        Some(path) => Config::load(path, &globals.data)?,
+        None => Config::at(&globals.data),
+    };
+    if let Some(address) = arguments.http {
+        config.http = address;
+    }
+    if let Some(address) = arguments.gateway {
+        config.gateway = address;
+    }
+    if let Some(url) = arguments.database {
+        config.database_url = Some(url);
+    }
+    config.check()?;
+    Ok(config)
+}
+
+async fn serve(arguments: ServeArgs, globals: &cli::Globals) -> i32 {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("GARRISON_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    let config = match configure(arguments, globals) {
+        Ok(config) => config,
+        Err(error) => {
+            for problem in &error.problems {
+                eprintln!("configuration: {problem}");
+            }
+            return 2;
+        }
+    };
+    let server = match Server::start(config).await {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("cannot start: {error:#}");
+            return 1;
+        }
+    };
+    eprintln!("Console and API: {}", server.http_url());
+    eprintln!("Sensors connect to: {}", server.gateway);
+    if let Some(link) = server.first_link_url() {
+        eprintln!("Sign in for the first time (once, within an hour): {link}");
+    }
+    if globals.output != cli::Format::Table {
+        let mut line = server.addresses();
+        if let Some(link) = server.first_link_url() {
+            line["signInLink"] = link.into();
+        }
+        println!("{line}");
+    }
+    wait_for_signal().await;
+    eprintln!("Stopping.");
+    match server.stop().await {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("stopped with trouble: {error:#}");
+            1
+        }
+    }
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(term), Ok(int)) => (term, int),
+        _ => return std::future::pending().await,
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

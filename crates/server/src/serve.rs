@@ -1,0 +1,185 @@
+//! Puts the rooms together: `garrison serve`.
+
+mod http;
+mod reconcile;
+
+use crate::config::Config;
+use crate::db::Db;
+use crate::detection::Detection;
+use crate::fleet::Fleet;
+use crate::gateway::{Gateway, GatewayParts};
+use crate::identity::Identity;
+use crate::identity::keys::private_file_write;
+use crate::incidents::Incidents;
+use crate::ingest::{Ingest, Observer};
+use crate::metrics::Metrics;
+use crate::shared::Shared;
+use anyhow::Context as _;
+use garrison_lake::{Lake, LakeConfig};
+use garrison_model::TenantId;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long sessions may take to say goodbye when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// A running server.
+pub struct Server {
+    /// State, for tests and commands in the same process.
+    pub shared: Arc<Shared>,
+    /// Detection.
+    pub detection: Arc<Detection>,
+    /// Alerts and incidents.
+    pub incidents: Arc<Incidents>,
+    /// Where the HTTP API listens.
+    pub http: SocketAddr,
+    /// Where the gateway listens.
+    pub gateway: SocketAddr,
+    /// The link to sign in first, as long as nobody has a password.
+    pub first_link: Option<String>,
+    ingest: Arc<Ingest>,
+    sessions: Arc<Gateway>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("http", &self.http).field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens everything under the data folder and starts.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        config.check()?;
+        let now = crate::now();
+        let data = config.data.clone();
+        private_folder(&data)?;
+        let tenant = TenantId::first();
+        let lake_config = LakeConfig {
+            retention_days: config.retention_days.clone(),
+            disk_floor_bytes: config.disk_floor_bytes,
+            ..LakeConfig::default()
+        };
+        let lake_root = data.join("lake").join(tenant.as_str());
+        // The lake's lock comes first: a second server on the same folder stops here and touches nothing.
+        let lake = tokio::task::spawn_blocking(move || Lake::open(lake_root, lake_config)).await??;
+        let db = match &config.database_url {
+            Some(url) => Db::open(url).await?,
+            None => Db::open_file(&data.join("control.db")).await?,
+        };
+        let identity = Identity::open(db.clone(), data.join("keys"), now).await?;
+        let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
+        let shared = Arc::new(Shared {
+            tenant,
+            data,
+            db,
+            identity,
+            fleet,
+            lake: Arc::new(lake),
+            metrics: Arc::new(Metrics::new()),
+            stop: CancellationToken::new(),
+            config,
+        });
+        let incidents = Incidents::start(&shared).await?;
+        let detection = Detection::start(&shared, &incidents).await?;
+        let ingest = Arc::new(Ingest::start(&shared, vec![Arc::clone(&detection) as Arc<dyn Observer>])?);
+        let parts =
+            GatewayParts { shared: Arc::clone(&shared), ingest: Arc::clone(&ingest), content: detection.content() };
+        let sessions = Gateway::new(parts)?;
+        let gateway_listener = bind(shared.config.gateway, "gateway").await?;
+        let http_listener = bind(shared.config.http, "HTTP").await?;
+        let (gateway, http_address) = (gateway_listener.local_addr()?, http_listener.local_addr()?);
+        let router = crate::api::router(&shared, &detection, &incidents);
+        let mut tasks = vec![tokio::spawn(Arc::clone(&sessions).run(gateway_listener))];
+        tasks.push(http::serve(http_listener, router, &shared)?);
+        tasks.extend(reconcile::start(&shared, &sessions));
+        let first_link = shared.identity.first_link(now).await?;
+        let server = Self {
+            shared,
+            detection,
+            incidents,
+            http: http_address,
+            gateway,
+            first_link,
+            ingest,
+            sessions,
+            tasks,
+        };
+        server.write_run_files()?;
+        Ok(server)
+    }
+
+    /// Base of the HTTP API's addresses.
+    pub fn http_url(&self) -> String {
+        let scheme = if self.shared.config.http_tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.http)
+    }
+
+    /// The link to sign in first, whole.
+    pub fn first_link_url(&self) -> Option<String> {
+        self.first_link.as_ref().map(|link| format!("{}/sign-in?link={link}", self.http_url()))
+    }
+
+    /// What `DIR/run/addresses.json` holds.
+    pub fn addresses(&self) -> serde_json::Value {
+        serde_json::json!({
+            "http": self.http.to_string(),
+            "gateway": self.gateway.to_string(),
+            "httpUrl": self.http_url(),
+            "pid": std::process::id(),
+        })
+    }
+
+    fn write_run_files(&self) -> anyhow::Result<()> {
+        let run = self.shared.data.join("run");
+        private_folder(&run)?;
+        private_file_write(&run.join("admin.token"), self.shared.identity.local_token().as_bytes())
+            .context("cannot write the local administrator's token")?;
+        private_file_write(&run.join("addresses.json"), self.addresses().to_string().as_bytes())
+            .context("cannot write the addresses")?;
+        Ok(())
+    }
+
+    /// Stops in order: no new connections, answers for what is under way, goodbyes, detection of everything that was
+    /// answered, rows into Parquet, database closed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shared.stop.cancel();
+        self.sessions.drained(DRAIN_MAX).await;
+        Arc::clone(&self.ingest).stop().await;
+        self.detection.flush().await;
+        for task in self.tasks {
+            // Each hears `stop`; a request that hangs on does not hold us up.
+            let abort = task.abort_handle();
+            if tokio::time::timeout(Duration::from_secs(3), task).await.is_err() {
+                abort.abort();
+            }
+        }
+        self.shared.fleet.flush(crate::now()).await?;
+        self.shared.lake.flush().await?;
+        self.shared.db.close().await;
+        let run = self.shared.data.join("run");
+        for name in ["addresses.json", "admin.token"] {
+            let _ = std::fs::remove_file(run.join(name));
+        }
+        Ok(())
+    }
+}
+
+async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on `{address}` for the {what} listener"))
+}
+
+fn private_folder(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot create folder `{}`", path.display()))
+}

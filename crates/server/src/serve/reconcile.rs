@@ -1,0 +1,89 @@
+//! Background work. Each step looks at what is and what should be and closes the difference; a crash at any point is
+//! harmless, and a failure is counted, told, and tried again at the next turn.
+
+use crate::gateway::Gateway;
+use crate::metrics::ByCode;
+use crate::shared::Shared;
+use garrison_lake::DiskState;
+use std::fmt::Display;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+fn every<F, E>(
+    shared: &Arc<Shared>,
+    name: &'static str,
+    period: Duration,
+    step: impl Fn() -> F + Send + 'static,
+) -> JoinHandle<()>
+where
+    F: Future<Output = Result<(), E>> + Send,
+    E: Display,
+{
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = shared.stop.cancelled() => return,
+                () = tokio::time::sleep(period) => {}
+            }
+            if let Err(error) = step().await {
+                shared.metrics.reconcile_failures.get_or_create(&ByCode { code: name }).inc();
+                tracing::error!(%error, step = name, "a background step failed and will be tried again");
+            }
+        }
+    })
+}
+
+pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
+    let with = |shared: &Arc<Shared>| Arc::clone(shared);
+    let (fleet, lake, people, gauges) = (with(shared), with(shared), with(shared), with(shared));
+    let gateway = Arc::clone(gateway);
+    vec![
+        // Last seen, counters and health: what the list of devices shows is at most this old on disk.
+        every(shared, "fleet", Duration::from_secs(5), move || {
+            let shared = Arc::clone(&fleet);
+            async move { shared.fleet.flush(crate::now()).await }
+        }),
+        // Compaction and retention.
+        every(shared, "lake", Duration::from_secs(60), move || {
+            let shared = Arc::clone(&lake);
+            async move { shared.lake.maintain(crate::now()).await.map(drop) }
+        }),
+        every(shared, "sessions", Duration::from_secs(600), move || {
+            let shared = Arc::clone(&people);
+            async move { shared.identity.sweep(crate::now()).await }
+        }),
+        every(shared, "gateway_certificate", Duration::from_secs(3_600), move || {
+            let gateway = Arc::clone(&gateway);
+            async move { gateway.certificate_rotate(crate::now().0 / 1_000_000) }
+        }),
+        every(shared, "gauges", Duration::from_secs(5), move || {
+            let shared = Arc::clone(&gauges);
+            async move {
+                gauges_set(&shared);
+                Ok::<(), std::convert::Infallible>(())
+            }
+        }),
+    ]
+}
+
+fn gauges_set(shared: &Shared) {
+    let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (m, stats) = (&shared.metrics, shared.lake.stats());
+    m.sessions.set(shared.fleet.connected() as i64);
+    m.devices.set(shared.fleet.count() as i64);
+    m.wal_position.set(whole(stats.wal_durable));
+    m.wal_lag.set(whole(stats.wal_lag));
+    m.wal_groups.set(whole(stats.wal_groups));
+    m.wal_failures.set(whole(stats.wal_failures));
+    m.lake_hot_rows.set(whole(stats.tables.iter().map(|t| t.hot_rows).sum()));
+    m.lake_files.set(whole(stats.tables.iter().map(|t| t.files).sum()));
+    m.lake_bytes.set(whole(stats.tables.iter().map(|t| t.file_bytes).sum()));
+    m.disk_state.set(match shared.lake.disk() {
+        DiskState::Ok => 0,
+        DiskState::Low => 1,
+        DiskState::Full => 2,
+    });
+}

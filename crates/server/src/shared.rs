@@ -1,0 +1,52 @@
+//! What the rooms have in common.
+
+use crate::config::Config;
+use crate::db::Db;
+use crate::fleet::Fleet;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use garrison_model::{Micros, TenantId};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
+
+/// The wall clock. Rooms take `now` as an argument where they decide; this is for the edge.
+pub fn now() -> Micros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// RFC 3339 in UTC with microseconds, as the HTTP API writes times.
+pub fn rfc3339(time: Micros) -> String {
+    let time = jiff::Timestamp::from_microsecond(time.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// State of a running server, shared by its rooms.
+pub struct Shared {
+    /// Settings.
+    pub config: Config,
+    /// The tenant that sensors of this server belong to.
+    pub tenant: TenantId,
+    /// Folder of everything that the server writes.
+    pub data: PathBuf,
+    /// Control database.
+    pub db: Db,
+    /// Keys, users, sessions, tokens.
+    pub identity: Identity,
+    /// Devices.
+    pub fleet: Arc<Fleet>,
+    /// The lake of the tenant.
+    pub lake: Arc<garrison_lake::Lake>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Fired when the server is to stop.
+    pub stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("tenant", &self.tenant).field("data", &self.data).finish_non_exhaustive()
+    }
+}
