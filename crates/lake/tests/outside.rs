@@ -32,7 +32,7 @@ fn python() -> Result<PathBuf, String> {
 }
 
 const SCRIPT: &str = r#"
-import sys
+import datetime, sys
 from deltalake import DeltaTable
 import pyarrow.compute as pc
 table = DeltaTable(sys.argv[1])
@@ -40,7 +40,7 @@ rows = table.to_pyarrow_table()
 print(rows.num_rows, pc.sum(rows["ReportId"]).as_py(), pc.count_distinct(rows["DeviceId"]).as_py(),
       pc.sum(pc.utf8_length(rows["ProcessCommandLine"])).as_py(), rows["Timestamp"].type, rows["EventDate"].type,
       len(table.files()) if hasattr(table, "files") else len(table.file_uris()))
-one = table.to_pyarrow_table(filters=[("EventDate", "=", "2026-11-22")], columns=["ReportId"])
+one = table.to_pyarrow_table(filters=[("EventDate", "=", datetime.date(2026, 11, 22))], columns=["ReportId"])
 print(one.num_rows)
 "#;
 
