@@ -333,3 +333,19 @@ test('no serious finding of axe on any route, in light and dark', async () => {
   assert.deepEqual(findings, []);
   clean();
 });
+
+test('no serious finding of axe in high contrast', async () => {
+  await visit('/');
+  await page.getByRole('button', { name: 'admin' }).click();
+  await page.getByRole('menuitemradio', { name: 'High contrast' }).click();
+  await page.keyboard.press('Escape');
+  const findings = [];
+  for (const [route, ready] of ROUTES.slice(0, 3)) {
+    await visit(route);
+    await page.locator(ready).first().waitFor();
+    await page.waitForFunction(() => document.documentElement.dataset.theme === 'contrast');
+    for (const finding of await axe(page)) findings.push(`${route}: ${finding}`);
+  }
+  assert.deepEqual(findings, []);
+  clean();
+});
