@@ -75,12 +75,16 @@ pub struct BatchLimits {
 pub struct Closer {
     limits: BatchLimits,
     first_row: Option<Duration>,
+    calls: usize,
 }
+
+/// Sizes are added up every so many calls: there are hundreds of columns. A batch overshoots by as many rows at most.
+const LOOK_EVERY: usize = 16;
 
 impl Closer {
     /// With these limits.
     pub fn new(limits: BatchLimits) -> Self {
-        Self { limits, first_row: None }
+        Self { limits, first_row: None, calls: 0 }
     }
 
     /// Whether the builders are to be closed now. Called after each observation.
@@ -89,15 +93,21 @@ impl Closer {
             return false;
         }
         let since = *self.first_row.get_or_insert(now);
+        self.calls += 1;
+        if now.saturating_sub(since) >= self.limits.flush {
+            return true;
+        }
+        if self.calls % LOOK_EVERY != 1 {
+            return false;
+        }
         let (rows, bytes) = tables.fullest();
-        rows >= self.limits.rows_max
-            || bytes >= self.limits.bytes_max
-            || now.saturating_sub(since) >= self.limits.flush
+        rows >= self.limits.rows_max || bytes >= self.limits.bytes_max
     }
 
     /// They were closed.
     pub fn closed(&mut self) {
         self.first_row = None;
+        self.calls = 0;
     }
 
     /// How long the caller may sleep.

@@ -367,8 +367,8 @@ fn connectivity(config: &Config, show: &Show) -> Exit {
     let mut results = Vec::new();
     for server in servers {
         let begun = std::time::Instant::now();
-        let tried = garrison_wire::tls::sensor_config(&trust, Some(&identity.own)).map_err(|e| e.to_string()).and_then(
-            |tls| {
+        let tried =
+            garrison_wire::tls::sensor_config(&trust, Some(&identity.own)).map_err(|e| e.to_string()).and_then(|tls| {
                 runtime.block_on(async {
                     let connecting = garrison_wire::tls::connect(&server, tls);
                     match tokio::time::timeout(Duration::from_secs(15), connecting).await {
@@ -377,8 +377,7 @@ fn connectivity(config: &Config, show: &Show) -> Exit {
                         Err(_) => Err("no answer".to_owned()),
                     }
                 })
-            },
-        );
+            });
         let error = tried.err().unwrap_or_default();
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         results.push(json!({"server": server, "reached": error.is_empty(), "milliseconds": millis, "error": error}));

@@ -85,7 +85,11 @@ pub fn take(
 }
 
 /// Puts the content kept by a former run into use; `None` if there is none. It is verified again.
-pub fn restore(content_key: &[u8; 32], state_dir: &Path, slot: &EngineSlot) -> Result<Option<ContentInfo>, DetectError> {
+pub fn restore(
+    content_key: &[u8; 32],
+    state_dir: &Path,
+    slot: &EngineSlot,
+) -> Result<Option<ContentInfo>, DetectError> {
     let path = state_dir.join(CONTENT_FILE);
     let Ok(meta) = std::fs::metadata(&path) else { return Ok(None) };
     let damaged = || DetectError::Damaged(path.clone());

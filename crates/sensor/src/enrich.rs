@@ -330,13 +330,8 @@ impl Enricher {
         let actor = &seen.actor;
         let key = ProcessKey::new(self.boot, actor.start_ns, actor.pid);
         let former = self.processes.peek(&key).cloned();
-        let mut image = Image::new(
-            &exec.path,
-            actor.comm,
-            &exec.image,
-            exec.arguments.command_line(),
-            exec.arguments.cut,
-        );
+        let mut image =
+            Image::new(&exec.path, actor.comm, &exec.image, exec.arguments.command_line(), exec.arguments.cut);
         image.memory_only = exec.memory_only;
         image.deleted = exec.deleted;
         let hashes = match HashKey::of(&exec.image) {
@@ -402,7 +397,8 @@ fn parent_of(process: &Process) -> Parent {
 
 /// Whether a file event is worth its row even when work is shed: programs, scripts of the system, credentials.
 fn is_interesting(action: FileAction, path: &str, mode: u32) -> bool {
-    const FOLDERS: &[&str] = &["/etc/", "/boot/", "/root/.ssh/", "/dev/shm/", "/var/spool/cron/", "/usr/bin/", "/usr/sbin/"];
+    const FOLDERS: &[&str] =
+        &["/etc/", "/boot/", "/root/.ssh/", "/dev/shm/", "/var/spool/cron/", "/usr/bin/", "/usr/sbin/"];
     mode & 0o111 != 0
         || matches!(action, FileAction::Read | FileAction::PermissionChanged | FileAction::OwnerChanged)
         || FOLDERS.iter().any(|f| path.starts_with(f))

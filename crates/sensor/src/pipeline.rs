@@ -28,8 +28,8 @@ const WAITING_BYTES_MAX: usize = 12 << 20;
 /// How often use is measured and losses are written down.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often the machine is looked at for a change, and at least told.
-const DEVICE_LOOK_EVERY: Duration = Duration::from_secs(300);
-const DEVICE_TELL_EVERY: Duration = Duration::from_secs(24 * 3600);
+const DEVICE_LOOK_EVERY: Duration = Duration::from_mins(5);
+const DEVICE_TELL_EVERY: Duration = Duration::from_hours(24);
 /// How long the pipeline sleeps at most.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
@@ -87,7 +87,12 @@ pub fn run(config: &Config, settings: &RunSettings, stop: &watch::Receiver<bool>
     let limits = SpoolLimits::new(config.spool_bytes_max, config.spool_shed);
     let (spool, recovered) = Spool::open(&config.state_dir.join("spool"), &boot, limits, now())?;
     let spool = Arc::new(spool);
-    tracing::info!(batches = recovered.batches, rows = recovered.rows, damaged = recovered.damaged, "disk queue is open");
+    tracing::info!(
+        batches = recovered.batches,
+        rows = recovered.rows,
+        damaged = recovered.damaged,
+        "disk queue is open"
+    );
     if let Some((former, since)) = recovered.newest {
         // What happened while the sensor was away nobody counted; the row says from when to when.
         let mut gap = LedgerEntry::unnumbered(LossCause::SensorStopped, None, None, since, now());
@@ -164,10 +169,8 @@ pub fn run(config: &Config, settings: &RunSettings, stop: &watch::Receiver<bool>
         })
         .map_err(io("start the uplink thread"))?;
 
-    let limits = HashLimits {
-        bytes_per_second: config.hash_bytes_per_second,
-        file_bytes_max: config.hash_file_bytes_max,
-    };
+    let limits =
+        HashLimits { bytes_per_second: config.hash_bytes_per_second, file_bytes_max: config.hash_file_bytes_max };
     let enricher = Enricher::new(&boot, &machine.host.host_name, limits, config.hash_enabled)
         .map_err(io("start the hash thread"))?;
     let batch_limits =
@@ -241,7 +244,9 @@ impl Hot {
         tracing::info!(subsystem = info.subsystem, missing = info.missing.len(), reason = info.reason, "observing");
         for missing in &info.missing {
             tracing::warn!(missing, "cannot be seen on this machine");
-            self.lose(LedgerEntry::unnumbered(LossCause::ProbeMissing, None, None, now(), now()).detail(missing.as_str()));
+            self.lose(
+                LedgerEntry::unnumbered(LossCause::ProbeMissing, None, None, now(), now()).detail(missing.as_str()),
+            );
         }
         for problem in observer.problems() {
             tracing::warn!(%problem, "observation policy");
@@ -336,16 +341,19 @@ impl Hot {
         let cpu = cpu_time();
         let span = time.saturating_sub(before.0).as_micros().max(1);
         let permille = cpu.saturating_sub(before.1).as_micros().saturating_mul(1_000) / span;
-        let usage = Usage {
-            cpu_permille: u32::try_from(permille).unwrap_or(u32::MAX),
-            resident_bytes: resident_bytes(),
-        };
+        let usage =
+            Usage { cpu_permille: u32::try_from(permille).unwrap_or(u32::MAX), resident_bytes: resident_bytes() };
         self.status.cpu_permille.store(usage.cpu_permille, Ordering::Relaxed);
         self.status.resident_bytes.store(usage.resident_bytes, Ordering::Relaxed);
         self.status.processes.store(self.enricher.processes.len() as u64, Ordering::Relaxed);
         self.status.set_hashes(self.enricher.hasher.counts);
         if let Some(step) = budget.measure(usage, time) {
-            tracing::warn!(step = step.number(), means = step.words(), cpu_permille = usage.cpu_permille, "degradation");
+            tracing::warn!(
+                step = step.number(),
+                means = step.words(),
+                cpu_permille = usage.cpu_permille,
+                "degradation"
+            );
             self.enricher.set_step(step, self.hash_enabled);
             self.status.set_step(step);
             let over = step != crate::policy::budget::Step::Full;
@@ -358,9 +366,24 @@ impl Hot {
         let dropped = self.enricher.take_dropped();
         let by_step = "dropped by a step of degradation";
         let kinds = [
-            (LossCause::RingFull, None, after.ring_full.saturating_sub(before.ring_full), "the kernel's ring buffer was full"),
-            (LossCause::RateCap, None, after.rate_capped.saturating_sub(before.rate_capped), "too many events of one process"),
-            (LossCause::RingFull, None, after.bad_records.saturating_sub(before.bad_records), "records that did not hold together"),
+            (
+                LossCause::RingFull,
+                None,
+                after.ring_full.saturating_sub(before.ring_full),
+                "the kernel's ring buffer was full",
+            ),
+            (
+                LossCause::RateCap,
+                None,
+                after.rate_capped.saturating_sub(before.rate_capped),
+                "too many events of one process",
+            ),
+            (
+                LossCause::RingFull,
+                None,
+                after.bad_records.saturating_sub(before.bad_records),
+                "records that did not hold together",
+            ),
             (LossCause::RateCap, Some("DeviceFileEvents"), dropped.file, by_step),
             (LossCause::RateCap, Some("DeviceImageLoadEvents"), dropped.image, by_step),
             (LossCause::RateCap, Some("DeviceNetworkEvents"), dropped.network, by_step),

@@ -81,7 +81,12 @@ pub struct SpoolLimits {
 impl SpoolLimits {
     /// Bounds for a queue of this size.
     pub fn new(bytes_max: u64, shed: Shed) -> Self {
-        Self { bytes_max, shed, segment_bytes_max: (bytes_max / 16).clamp(64 << 10, 4 << 20), segment_entries_max: 1_024 }
+        Self {
+            bytes_max,
+            shed,
+            segment_bytes_max: (bytes_max / 16).clamp(64 << 10, 4 << 20),
+            segment_entries_max: 1_024,
+        }
     }
 }
 

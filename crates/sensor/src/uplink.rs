@@ -29,7 +29,7 @@ use tonic::transport::Channel;
 
 /// First and longest wait between tries: a fleet of ten thousand comes back over minutes, one machine within two.
 const WAIT_MIN: Duration = Duration::from_secs(1);
-const WAIT_MAX: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_mins(2);
 /// A session that held this long starts the waits anew.
 const STEADY: Duration = Duration::from_secs(30);
 /// Bytes under way at most, whatever the server grants: they are in memory, and the sensor is to stay small.
@@ -312,7 +312,13 @@ impl Uplink {
         let (version, generation) = done.offered;
         match done.result {
             Ok(info) => {
-                tracing::info!(version, generation, rules = info.rules_usable, refused = info.rules_refused, "content taken");
+                tracing::info!(
+                    version,
+                    generation,
+                    rules = info.rules_usable,
+                    refused = info.rules_refused,
+                    "content taken"
+                );
                 self.status.issue("content", None);
                 let (rules_usable, rules_refused) = (info.rules_usable, info.rules_refused);
                 self.status.set_content(info);

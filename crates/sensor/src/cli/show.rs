@@ -33,11 +33,15 @@ impl Show {
                 match value {
                     Value::Object(inner) => {
                         println!("{key}:");
-                        inner.iter().for_each(|(k, v)| println!("  {k:<width$}: {}", plain(v)));
+                        for (k, v) in inner {
+                            println!("  {k:<width$}: {}", plain(v));
+                        }
                     }
                     Value::Array(items) if !items.is_empty() => {
                         println!("{key}:");
-                        items.iter().for_each(|v| println!("  {}", plain(v)));
+                        for v in items {
+                            println!("  {}", plain(v));
+                        }
                     }
                     value => println!("{key:<width$}: {}", plain(value)),
                 }

@@ -35,13 +35,7 @@ pub struct Accounts {
 impl Accounts {
     /// Users of this passwd file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            stamp: None,
-            looked: None,
-            by_uid: HashMap::default(),
-            named: HashMap::default(),
-        }
+        Self { path: path.into(), stamp: None, looked: None, by_uid: HashMap::default(), named: HashMap::default() }
     }
 
     /// The user of a number; `now` is any monotonic time.

@@ -86,7 +86,8 @@ impl Cgroups {
         ];
         for config in oci.into_iter().filter_map(json) {
             let notes = config.get("annotations");
-            for key in ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.container.manager.name"] {
+            for key in ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "io.container.manager.name"]
+            {
                 if let Some(name) = notes.and_then(|n| n.get(key)).and_then(text) {
                     return Some(name);
                 }

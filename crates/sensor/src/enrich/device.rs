@@ -188,7 +188,7 @@ impl Enricher {
             client_version: Some(env!("CARGO_PKG_VERSION")),
             os_architecture: Some(&host.architecture),
             os_platform: Some(&host.os_platform),
-            os_distribution: Some(&host.os_distribution).map(String::as_str).filter(|t| given(t)),
+            os_distribution: Some(host.os_distribution.as_str()).filter(|t| given(t)),
             os_version: Some(host.os_version.as_str()).filter(|t| given(t)),
             os_version_info: Some(build).filter(|t| given(t)),
             logged_on_users: users.as_deref(),
@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn default_gateways_are_read_from_the_routing_table() {
-        let table = "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t0102000A\t0003\neth0\t0002000A\t00000000\t0001\n";
+        let table =
+            "Iface\tDestination\tGateway\tFlags\neth0\t00000000\t0102000A\t0003\neth0\t0002000A\t00000000\t0001\n";
         assert_eq!(gateways(table), [("eth0".to_owned(), "10.0.2.1".to_owned())]);
         assert!(gateways("x").is_empty());
     }
@@ -242,6 +243,8 @@ mod tests {
     fn this_machine_has_a_name_a_kernel_and_a_loopback() {
         let device = look(&[]);
         assert!(!device.host.kernel_version.is_empty());
-        assert!(device.adapters.iter().any(|a| a.kind == "Loopback" && a.addresses.iter().any(|(ip, _)| ip.is_loopback())));
+        assert!(
+            device.adapters.iter().any(|a| a.kind == "Loopback" && a.addresses.iter().any(|(ip, _)| ip.is_loopback()))
+        );
     }
 }

@@ -194,9 +194,10 @@ impl Hasher {
         // Asked for: until the answer comes, nobody asks again.
         self.cache.put(key, None);
         let begun = Instant::now();
-        while key.size <= WAIT_FILE_BYTES_MAX {
+        let waits = key.size <= WAIT_FILE_BYTES_MAX;
+        loop {
             let left = WAIT_MAX.min(self.wait_left).saturating_sub(begun.elapsed());
-            if left.is_zero() {
+            if !waits || left.is_zero() {
                 break;
             }
             let Ok((answered, hashes)) = self.answers.recv_timeout(left) else { break };

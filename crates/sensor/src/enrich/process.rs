@@ -20,7 +20,7 @@ pub const PROCESSES_MAX: usize = 16_384;
 /// Bytes of command lines and paths remembered: long ones of many processes must not fill memory.
 pub const TEXT_BYTES_MAX: usize = 8 << 20;
 /// How long the dead are kept.
-pub const DEAD_KEPT: Duration = Duration::from_secs(60);
+pub const DEAD_KEPT: Duration = Duration::from_mins(1);
 /// How many of the dead are kept: in a storm of short processes a minute of them would fill the table.
 pub const DEAD_MAX: usize = 4_096;
 

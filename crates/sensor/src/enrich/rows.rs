@@ -49,13 +49,47 @@ macro_rules! initiating {
 
 /// Names of the capabilities, by bit.
 const CAPABILITIES: &[&str] = &[
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
 ];
 
 fn capabilities(bits: u64) -> impl Iterator<Item = &'static str> {
@@ -160,7 +194,7 @@ impl Enricher {
         ];
         for (_, action) in kinds.into_iter().filter(|k| k.0) {
             let time = self.time(seen.time_ns);
-        let fields = self.fields.clear();
+            let fields = self.fields.clear();
             container_fields(fields, who);
             fields.flag("MemFd", exec.memory_only).flag("Deleted", exec.deleted);
             fields.object("Environment", exec.environment.iter().map(|(k, v)| (k.as_str(), v.as_str())));
@@ -262,8 +296,10 @@ impl Enricher {
         };
         let renamed = file.action == FileAction::Renamed;
         // Programs and scripts are hashed when they appear; other files would cost more than they tell.
-        let hashed = matches!(file.action, FileAction::Created | FileAction::Modified | FileAction::Renamed | FileAction::PermissionChanged)
-            && file.file.mode & 0o111 != 0;
+        let hashed = matches!(
+            file.action,
+            FileAction::Created | FileAction::Modified | FileAction::Renamed | FileAction::PermissionChanged
+        ) && file.file.mode & 0o111 != 0;
         let hashes = match HashKey::of(&file.file) {
             Some(key) if hashed => {
                 let inside = PathBuf::from(format!("/proc/{}/root{}", seen.actor.pid, file.path));
@@ -482,7 +518,9 @@ impl Enricher {
         }
         if let Some(target) = &target {
             fields.text("TargetFileName", &target.image.file_name).text("TargetFolderPath", &target.image.path);
-            fields.text("TargetCommandLine", &target.image.command_line).text("TargetProcessUniqueId", &target.unique_id);
+            fields
+                .text("TargetCommandLine", &target.image.command_line)
+                .text("TargetProcessUniqueId", &target.unique_id);
             fields.text("TargetAccountName", target.account.name.as_deref().unwrap_or_default());
         }
         let mut row = rows::DeviceEvents {

@@ -163,8 +163,7 @@ mod tests {
     fn losses_between_the_same_numbers_become_one_and_counts_add_up() {
         let mut pending = Vec::new();
         for i in 0..10 {
-            let mut e =
-                LedgerEntry::unnumbered(LossCause::RingFull, None, Some(5), Micros(i), Micros(i + 1));
+            let mut e = LedgerEntry::unnumbered(LossCause::RingFull, None, Some(5), Micros(i), Micros(i + 1));
             e.sequence_after = u64::from(i >= 5) * 100;
             push(&mut pending, e);
         }
@@ -179,7 +178,8 @@ mod tests {
     fn a_shed_segment_names_every_run() {
         let runs = join_runs([(10, 5), (15, 5), (30, 1)]);
         assert_eq!(runs, [(10, 10), (30, 1)]);
-        let mut entry = LedgerEntry::unnumbered(LossCause::SpoolCap, Some("DeviceFileEvents"), Some(11), Micros(0), Micros(1));
+        let mut entry =
+            LedgerEntry::unnumbered(LossCause::SpoolCap, Some("DeviceFileEvents"), Some(11), Micros(0), Micros(1));
         entry.runs = runs;
         let json = garrison_telemetry::row_to_json(&batch(&[entry], Micros(7)), 0);
         assert_eq!((json["SequenceAfter"].as_i64(), json["SequenceBefore"].as_i64()), (Some(9), Some(31)));

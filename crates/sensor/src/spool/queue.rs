@@ -106,7 +106,9 @@ impl Spool {
             queued_rows: 0,
             scratch: Vec::new(),
         };
-        losses.into_iter().for_each(|l| inner.lose(l));
+        for loss in losses {
+            inner.lose(loss);
+        }
         // The new segment remembers the next number; only then may former ones go. On a full disk both wait.
         if inner.make_segment(Lane::Ordinary, now).is_ok() {
             inner.remove_answered();
@@ -175,16 +177,28 @@ impl Spool {
         self.lock().lose(entry);
     }
 
-    /// Queues what the ledger holds as rows of `SensorLossEvents`; how many. What the disk does not take now waits.
+    /// Queues what the ledger holds as rows of `SensorLossEvents`; how many. On a full disk room is made for them, bulk
+    /// first: to know what was lost is worth more. What the disk does not take even so waits.
     pub fn write_ledger(&self, now: Micros) -> usize {
         let mut inner = self.lock();
-        let entries = std::mem::take(&mut inner.pending);
-        let written = entries.len();
-        if written > 0 && !inner.append_ledger(&entries, now) {
-            entries.into_iter().for_each(|e| ledger::push(&mut inner.pending, e));
-            return 0;
+        let mut entries = std::mem::take(&mut inner.pending);
+        for _ in 0..SHED_TRIES_MAX {
+            if entries.is_empty() {
+                return 0;
+            }
+            let written = entries.len();
+            match inner.append_ledger(&entries, now) {
+                Ok(()) => return written,
+                Err(error) if is_full(&error) && inner.shed(Lane::Urgent, LossCause::SpoolDisk, now) => {
+                    entries.append(&mut inner.pending);
+                }
+                Err(_) => break,
+            }
         }
-        written
+        for entry in entries {
+            ledger::push(&mut inner.pending, entry);
+        }
+        0
     }
 
     /// Forces what was written to the disk itself.
@@ -222,6 +236,10 @@ impl Spool {
             queued_rows: inner.queued_rows,
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// One ledger entry for each boot and table of these batches.
@@ -275,7 +293,7 @@ impl Inner {
             match self.write_batch(lane, batch) {
                 Ok(first) => return Ok(first),
                 Err(error) => {
-                    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+                    let full = is_full(&error);
                     last = Some(error);
                     if !full || !self.shed(lane, LossCause::SpoolDisk, batch.created) {
                         break;
@@ -407,7 +425,9 @@ impl Inner {
     fn remove_answered(&mut self) {
         let done: Vec<u64> =
             self.segments.iter().filter(|(_, s)| s.sealed && s.waiting_batches == 0).map(|(i, _)| *i).collect();
-        done.into_iter().for_each(|i| self.remove(i));
+        for index in done {
+            self.remove(index);
+        }
     }
 
     /// Sheds one segment for a batch of `lane`; `false` if nothing may go.
@@ -446,8 +466,10 @@ impl Inner {
         let losses = self.losses_of(&entries, cause);
         // Ledger first: a kill in between then tells of a loss that did not happen, never the other way round. On a
         // full disk there is no room for it yet, and the order turns round.
-        if !losses.is_empty() && !self.append_ledger(&losses, now) {
-            losses.into_iter().for_each(|l| ledger::push(&mut self.pending, l));
+        if !losses.is_empty() && self.append_ledger(&losses, now).is_err() {
+            for loss in losses {
+                ledger::push(&mut self.pending, loss);
+            }
         }
         self.remove(index);
         true
@@ -487,9 +509,9 @@ impl Inner {
     }
 
     /// Queues ledger rows; the cap does not hold for them, since they are small and what they tell of has gone.
-    fn append_ledger(&mut self, entries: &[LedgerEntry], now: Micros) -> bool {
+    fn append_ledger(&mut self, entries: &[LedgerEntry], now: Micros) -> io::Result<()> {
         let batch = ledger::batch(entries, now);
-        let Ok(payload) = garrison_telemetry::encode_ipc(&batch) else { return false };
+        let payload = garrison_telemetry::encode_ipc(&batch).map_err(io::Error::other)?;
         let new = NewBatch {
             table: "SensorLossEvents",
             row_count: entries.len() as u32,
@@ -497,7 +519,7 @@ impl Inner {
             urgent: false,
             payload: &payload,
         };
-        self.write_batch(Lane::Urgent, &new).is_ok()
+        self.write_batch(Lane::Urgent, &new).map(|_| ())
     }
 
     fn next_if(&mut self, suits: impl Fn(u64) -> bool) -> Option<Outgoing> {
@@ -614,8 +636,7 @@ impl Inner {
             }
         }
         // Best effort: without it the batch is sent twice after a restart, and the server drops it.
-        let record =
-            RecordHeader { kind: RecordKind::Answered, payload_bytes: 0, payload_crc: 0, ..header.clone() };
+        let record = RecordHeader { kind: RecordKind::Answered, payload_bytes: 0, payload_crc: 0, ..header.clone() };
         if let Some(active) = self.active[lane as usize].or(self.active[Lane::Ordinary as usize]) {
             let _ = self.write_record(active, &record.encode());
         }

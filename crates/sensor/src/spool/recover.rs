@@ -49,14 +49,14 @@ pub(super) fn recover(folder: &Path, boot: &BootId, now: Micros) -> Result<Found
     let mut found = Found {
         segments: BTreeMap::new(),
         index_next: names.last().map_or(0, |n| n.0 + 1),
-        sequence_next: 0,
+        // Numbers begin at 1, so that "after 0" means "before all".
+        sequence_next: 1,
         recovered: Recovered::default(),
         losses: Vec::new(),
     };
     let mut answered: HashSet<(String, u64)> = HashSet::new();
-    let damage = |count, detail: String| {
-        LedgerEntry::unnumbered(LossCause::SpoolDamage, None, count, now, now).detail(detail)
-    };
+    let damage =
+        |count, detail: String| LedgerEntry::unnumbered(LossCause::SpoolDamage, None, count, now, now).detail(detail);
     for (index, lane) in &names {
         let path = folder.join(file_name(*lane, *index));
         let opened = OpenOptions::new().read(true).write(true).open(&path).and_then(|f| Ok((scan(&f)?, f)));

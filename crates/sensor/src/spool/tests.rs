@@ -28,7 +28,7 @@ fn drain(spool: &Spool) -> Vec<Outgoing> {
     std::iter::from_fn(|| spool.next_if(|_| true)).collect()
 }
 
-/// Every number from 0 on is in a batch or in the ledger, once.
+/// Every number from 1 on is in a batch or in the ledger, once.
 fn numbers_are_explained(batches: &[Outgoing], next: u64) {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for b in batches {
@@ -36,48 +36,43 @@ fn numbers_are_explained(batches: &[Outgoing], next: u64) {
         if b.table != "SensorLossEvents" {
             continue;
         }
-        let decoded =
-            garrison_telemetry::decode_ipc(&b.payload, &garrison_telemetry::DecodeLimits::default()).unwrap();
+        let decoded = garrison_telemetry::decode_ipc(&b.payload, &garrison_telemetry::DecodeLimits::default()).unwrap();
         for row in 0..decoded.num_rows() {
             let json = garrison_telemetry::row_to_json(&decoded, row);
             let number = |key: &str| json[key].as_u64().unwrap();
             match json.get("AdditionalFields").and_then(|f| f.get("Runs")).and_then(|r| r.as_array()) {
-                Some(many) => {
-                    runs.extend(many.iter().map(|r| (r[0].as_u64().unwrap(), r[1].as_u64().unwrap())));
+                Some(many) => runs.extend(many.iter().map(|r| (r[0].as_u64().unwrap(), r[1].as_u64().unwrap()))),
+                None => {
+                    runs.push((number("SequenceAfter") + 1, number("SequenceBefore") - number("SequenceAfter") - 1));
                 }
-                None => runs.push((
-                    number("SequenceAfter") + u64::from(number("SequenceBefore") > number("SequenceAfter") + 1),
-                    (number("SequenceBefore") - number("SequenceAfter")).saturating_sub(1),
-                )),
             }
         }
     }
     runs.retain(|r| r.1 > 0);
     runs.sort_unstable();
-    let mut expected = 0;
+    let mut expected = 1;
     for (first, count) in runs {
-        // A run that starts at number 0 has `SequenceAfter` 0 too; it is told by its length.
-        assert!(first == expected || (expected == 0 && first == 1), "numbers from {expected} to {first} are unexplained");
+        assert_eq!(first, expected, "numbers are unexplained or explained twice");
         expected = first + count;
     }
-    assert!(expected == next || expected + 1 == next, "{expected} of {next}");
+    assert_eq!(expected, next);
 }
 
 #[test]
 fn batches_come_back_in_order_and_are_forgotten_when_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _) = open(folder.path(), 1 << 20);
-    assert_eq!(spool.append(&new("DeviceProcessEvents", 3, 10, b"aaa")).unwrap(), 0);
-    assert_eq!(spool.append(&new("DeviceFileEvents", 2, 5, b"bb")).unwrap(), 3);
+    assert_eq!(spool.append(&new("DeviceProcessEvents", 3, 10, b"aaa")).unwrap(), 1);
+    assert_eq!(spool.append(&new("DeviceFileEvents", 2, 5, b"bb")).unwrap(), 4);
     let urgent = NewBatch { urgent: true, ..new("DeviceFileEvents", 1, 20, b"u") };
-    assert_eq!(spool.append(&urgent).unwrap(), 5);
+    assert_eq!(spool.append(&urgent).unwrap(), 6);
     let out = drain(&spool);
     let order: Vec<_> = out.iter().map(|o| o.sequence_first).collect();
-    assert_eq!(order, [5, 3, 0], "urgent first, then by age");
+    assert_eq!(order, [6, 4, 1], "urgent first, then by age");
     assert!(spool.next_if(|_| true).is_none(), "all are under way");
-    assert!(spool.forget(&boot(BOOT), 5));
-    assert!(!spool.forget(&boot(BOOT), 5), "an answer counts once");
-    spool.requeue(&boot(BOOT), 0);
+    assert!(spool.forget(&boot(BOOT), 6));
+    assert!(!spool.forget(&boot(BOOT), 6), "an answer counts once");
+    spool.requeue(&boot(BOOT), 1);
     assert_eq!(spool.next_if(|_| true).unwrap().payload, b"aaa");
     spool.requeue_all();
     assert_eq!(drain(&spool).len(), 2);
@@ -97,7 +92,7 @@ fn a_restart_keeps_what_was_not_acknowledged_and_goes_on_counting() {
     drop(spool);
     let (spool, recovered) = open(folder.path(), 1 << 20);
     assert_eq!((recovered.batches, recovered.damaged), (6, 0));
-    assert_eq!(spool.append(&new("DeviceEvents", 1, 99, b"y")).unwrap(), 10);
+    assert_eq!(spool.append(&new("DeviceEvents", 1, 99, b"y")).unwrap(), 11);
     let all = drain(&spool);
     assert_eq!(all.len(), 7);
     for o in &all {
@@ -106,7 +101,7 @@ fn a_restart_keeps_what_was_not_acknowledged_and_goes_on_counting() {
     drop(spool);
     let (spool, recovered) = open(folder.path(), 1 << 20);
     assert_eq!(recovered.batches, 0);
-    assert_eq!(spool.append(&new("DeviceEvents", 1, 99, b"y")).unwrap(), 11, "numbers outlive their batches");
+    assert_eq!(spool.append(&new("DeviceEvents", 1, 99, b"y")).unwrap(), 12, "numbers outlive their batches");
 }
 
 #[test]
@@ -118,9 +113,9 @@ fn another_boot_counts_from_zero_and_sends_the_former_ones_too() {
     let (spool, recovered) =
         Spool::open(folder.path(), &boot(OTHER), limits(1 << 20, Shed::Priority), Micros(9)).unwrap();
     assert_eq!(recovered.newest, Some((boot(BOOT), Micros(1))));
-    assert_eq!(spool.append(&new("DeviceProcessEvents", 1, 10, b"y")).unwrap(), 0);
+    assert_eq!(spool.append(&new("DeviceProcessEvents", 1, 10, b"y")).unwrap(), 1);
     let out: Vec<_> = drain(&spool).into_iter().map(|o| (o.boot, o.sequence_first)).collect();
-    assert_eq!(out, [(boot(BOOT), 0), (boot(OTHER), 0)]);
+    assert_eq!(out, [(boot(BOOT), 1), (boot(OTHER), 1)]);
 }
 
 #[test]
@@ -157,8 +152,7 @@ fn at_the_cap_bulk_goes_first_and_the_ledger_names_every_number() {
 #[test]
 fn oldest_first_goes_by_age_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let (spool, _) =
-        Spool::open(folder.path(), &boot(BOOT), limits(32 << 10, Shed::Oldest), Micros(1)).unwrap();
+    let (spool, _) = Spool::open(folder.path(), &boot(BOOT), limits(32 << 10, Shed::Oldest), Micros(1)).unwrap();
     let payload = vec![7; 400];
     for i in 0..30 {
         spool.append(&new("DeviceProcessEvents", 1, i, &payload)).unwrap();
@@ -192,7 +186,7 @@ fn a_flipped_byte_costs_one_batch_and_the_ledger_says_which() {
     std::fs::write(&path, bytes).unwrap();
     let (spool, _) = open(folder.path(), 1 << 20);
     let out = drain(&spool);
-    assert_eq!(out.iter().map(|o| o.sequence_first).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    assert_eq!(out.iter().map(|o| o.sequence_first).collect::<Vec<_>>(), [1, 3, 5, 7]);
     spool.write_ledger(Micros(9));
     let ledger = drain(&spool);
     numbers_are_explained(&[out, ledger].concat(), spool.state().sequence_next);
@@ -201,13 +195,8 @@ fn a_flipped_byte_costs_one_batch_and_the_ledger_says_which() {
 #[test]
 fn a_full_disk_sheds_and_counts_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    let mounted = nix::mount::mount(
-        Some("tmpfs"),
-        folder.path(),
-        Some("tmpfs"),
-        nix::mount::MsFlags::empty(),
-        Some("size=128k"),
-    );
+    let mounted =
+        nix::mount::mount(Some("tmpfs"), folder.path(), Some("tmpfs"), nix::mount::MsFlags::empty(), Some("size=128k"));
     if let Err(error) = mounted {
         println!("skipped because a tmpfs cannot be mounted here: {error}");
         return;
@@ -324,7 +313,7 @@ proptest! {
         let tables = ["DeviceProcessEvents", "DeviceFileEvents", "DeviceLogonEvents"];
         let mut waiting: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         let mut sent: Vec<u64> = Vec::new();
-        let mut next = 0;
+        let mut next = 1;
         for (i, op) in ops.into_iter().enumerate() {
             match op {
                 Op::Append(table, size) => {

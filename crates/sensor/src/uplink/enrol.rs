@@ -86,10 +86,9 @@ pub fn connect_error(server: &str, error: &TlsError) -> EnrolError {
     let why = words(error);
     let server = server.to_owned();
     match error {
-        TlsError::Connect { .. } if why.contains("invalid peer certificate") => EnrolError::WrongServer {
-            server,
-            why: "its certificate is not under the pinned CA".to_owned(),
-        },
+        TlsError::Connect { .. } if why.contains("invalid peer certificate") => {
+            EnrolError::WrongServer { server, why: "its certificate is not under the pinned CA".to_owned() }
+        }
         TlsError::Connect { .. } => EnrolError::Unreachable { server, why },
         _ => EnrolError::Failed(why),
     }
