@@ -283,8 +283,7 @@ impl Detection {
     fn drafts(&self, loaded: &Loaded, stored: &Stored, matches: &Matches) -> Vec<AlertDraft> {
         let engine = &loaded.engine;
         let device: Arc<str> = Arc::from(stored.header.device.as_str());
-        let numbers =
-            stored.batch.column_by_name("ReportId").and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let numbers = stored.batch.column_by_name("ReportId").and_then(|c| c.as_primitive_opt::<Int64Type>());
         let number = |row: usize| {
             numbers.filter(|n| row < n.len() && n.is_valid(row)).map_or_else(
                 || i64::try_from(stored.header.sequence_first).unwrap_or(0).saturating_add(row as i64),
@@ -411,7 +410,9 @@ impl Detection {
                     self.counters.alerts.fetch_add(taken.made as u64, Ordering::Relaxed);
                     self.counters.folded.fetch_add(taken.folded as u64, Ordering::Relaxed);
                     self.counters.suppressed.fetch_add(taken.suppressed as u64, Ordering::Relaxed);
-                    if let Err(error) = self.behaviours.alerts_store(&self.shared, &drafts, &taken.new, crate::now()).await {
+                    if let Err(error) =
+                        self.behaviours.alerts_store(&self.shared, &drafts, &taken.new, crate::now()).await
+                    {
                         // The hunting copy is a convenience; the case itself is safe.
                         tracing::warn!(%error, "alert rows could not be stored in the lake");
                     }

@@ -1,7 +1,7 @@
 //! Who calls, and whether they may: cookie or bearer token, the header against forged requests, and roles.
 
-use super::problem::{ApiError, Kind};
 use super::Api;
+use super::problem::{ApiError, Kind};
 use crate::identity::Principal;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, header};

@@ -1,9 +1,9 @@
 //! Routes of incidents and alerts.
 
+use super::Api;
 use super::cursor::Cursor;
 use super::extract::{Body, Id, Query, limit, list, one};
 use super::problem::{ApiError, Kind};
-use super::Api;
 use crate::identity::Principal;
 use crate::incidents::list::{After, AuditEntry, Listed, Sort, since};
 use crate::incidents::{AlertFilter, IncidentFilter};
@@ -124,7 +124,9 @@ fn order(name: &str, sort: Option<&str>, cursor: Option<&str>) -> Result<(Sort, 
 
 fn moment(text: Option<&str>) -> Result<Option<i64>, ApiError> {
     text.filter(|t| !t.is_empty())
-        .map(|t| since(t, crate::now().0).ok_or_else(|| ApiError::with(Kind::BadQuery, "since is not a time such as 7d")))
+        .map(|t| {
+            since(t, crate::now().0).ok_or_else(|| ApiError::with(Kind::BadQuery, "since is not a time such as 7d"))
+        })
         .transpose()
 }
 
@@ -215,7 +217,10 @@ pub async fn incident_timeline(
 /// Who changed what of an incident.
 #[utoipa::path(get, path = "/incidents/{id}/audit", tag = "incidents", params(("id" = i64, Path,)),
     responses((status = 200, body = Page<AuditEntry>), (status = 404, body = Problem)))]
-pub async fn incident_audit(State(api): State<Api>, Id(id): Id<IncidentId>) -> Result<Json<Page<AuditEntry>>, ApiError> {
+pub async fn incident_audit(
+    State(api): State<Api>,
+    Id(id): Id<IncidentId>,
+) -> Result<Json<Page<AuditEntry>>, ApiError> {
     api.incidents.incident(id).await?;
     let items = api.incidents.audit_list(&format!("incident/{id}")).await?;
     Ok(Json(Page { total: Some(items.len() as i64), items, next_cursor: None }))

@@ -1,9 +1,9 @@
 //! Routes of devices and their time line.
 
+use super::Api;
 use super::cursor::Cursor;
 use super::extract::{Body, Id, Query, limit, list, one};
 use super::problem::{ApiError, Kind};
-use super::Api;
 use crate::detection::live::timeline_row;
 use crate::fleet::DeviceFilter;
 use axum::Json;
@@ -96,7 +96,8 @@ async fn with_risk(api: &Api, devices: &mut [Device]) -> Result<(), ApiError> {
 
 /// A device with its risk filled in.
 pub async fn device_of(api: &Api, id: &DeviceId) -> Result<Device, ApiError> {
-    let mut device = api.shared.fleet.device(id).ok_or_else(|| ApiError::with(Kind::NotFound, "there is no device with this id"))?;
+    let mut device =
+        api.shared.fleet.device(id).ok_or_else(|| ApiError::with(Kind::NotFound, "there is no device with this id"))?;
     with_risk(api, std::slice::from_mut(&mut device)).await?;
     Ok(device)
 }
@@ -182,7 +183,10 @@ pub async fn device_timeline(
     }
     let tables: Vec<String> = list(q.tables.as_deref(), "tables")?;
     if let Some(unknown) = tables.iter().find(|t| garrison_telemetry::table(t).is_none()) {
-        return Err(ApiError::with(Kind::BadQuery, format!("tables: there is no table `{}`", unknown.chars().take(60).collect::<String>())));
+        return Err(ApiError::with(
+            Kind::BadQuery,
+            format!("tables: there is no table `{}`", unknown.chars().take(60).collect::<String>()),
+        ));
     }
     let tables = if tables.is_empty() { TIMELINE_TABLES.iter().map(|t| (*t).to_owned()).collect() } else { tables };
     timeline(&api, id, tables, q).await
@@ -212,16 +216,23 @@ fn moment(text: Option<&str>, name: &str) -> Result<Option<Micros>, ApiError> {
         .transpose()
 }
 
-async fn timeline(api: &Api, id: DeviceId, tables: Vec<String>, q: TimelineQuery) -> Result<Json<Page<TimelineRow>>, ApiError> {
+async fn timeline(
+    api: &Api,
+    id: DeviceId,
+    tables: Vec<String>,
+    q: TimelineQuery,
+) -> Result<Json<Page<TimelineRow>>, ApiError> {
     let wanted = limit(q.limit)?;
     let from = moment(q.from.as_deref(), "from")?;
     let to = moment(q.to.as_deref(), "to")?;
-    let words: Vec<String> = q.q.unwrap_or_default().to_lowercase().split_whitespace().take(8).map(str::to_owned).collect();
+    let words: Vec<String> =
+        q.q.unwrap_or_default().to_lowercase().split_whitespace().take(8).map(str::to_owned).collect();
     let after = match q.cursor.as_deref().filter(|c| !c.is_empty()) {
         Some(text) => {
             let cursor = Cursor::decode("timeline", text).ok_or_else(|| ApiError::new(Kind::BadCursor))?;
             let time = cursor.number().ok_or_else(|| ApiError::new(Kind::BadCursor))?;
-            let sequence = one::<i64>(Some(&cursor.id), "cursor").ok().flatten().ok_or_else(|| ApiError::new(Kind::BadCursor))?;
+            let sequence =
+                one::<i64>(Some(&cursor.id), "cursor").ok().flatten().ok_or_else(|| ApiError::new(Kind::BadCursor))?;
             Some((time, sequence))
         }
         None => None,
@@ -284,7 +295,8 @@ fn read(
                 let batch = batch?;
                 for row in 0..batch.num_rows() {
                     let row = garrison_telemetry::row_to_json(&batch, row);
-                    let time = row.get("Timestamp").and_then(Value::as_str).map_or(0, crate::incidents::list::micros_of);
+                    let time =
+                        row.get("Timestamp").and_then(Value::as_str).map_or(0, crate::incidents::list::micros_of);
                     let sequence = row.get("ReportId").and_then(Value::as_i64).unwrap_or(0);
                     found.push((time, sequence, table.clone(), row));
                 }

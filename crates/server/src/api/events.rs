@@ -4,10 +4,10 @@
 //! the ring has gone on too far (or the number is not ours), the first event is `reset`: read the lists again. Rows have
 //! no number: they are for eyes, and the time line has them all.
 
+use super::Api;
 use super::devices::device_of;
 use super::extract::Query;
 use super::problem::{ApiError, Kind};
-use super::Api;
 use crate::incidents::{CaseChange, Incidents};
 use crate::shared::Shared;
 use axum::extract::State;
@@ -71,7 +71,11 @@ impl Hub {
         hub
     }
 
-    async fn collect(self: Arc<Self>, mut cases: broadcast::Receiver<CaseChange>, stop: tokio_util::sync::CancellationToken) {
+    async fn collect(
+        self: Arc<Self>,
+        mut cases: broadcast::Receiver<CaseChange>,
+        stop: tokio_util::sync::CancellationToken,
+    ) {
         loop {
             let change = tokio::select! {
                 change = cases.recv() => change,
@@ -118,8 +122,7 @@ impl Hub {
             None => Some(Vec::new()),
             Some(last) => {
                 let oldest = ring.1.front().map_or(ring.0 + 1, |e| e.id);
-                (last + 1 >= oldest && last <= ring.0)
-                    .then(|| ring.1.iter().filter(|e| e.id > last).cloned().collect())
+                (last + 1 >= oldest && last <= ring.0).then(|| ring.1.iter().filter(|e| e.id > last).cloned().collect())
             }
         };
         (missed, ring.0, receiver)
@@ -164,7 +167,8 @@ pub async fn event_stream(
         return Err(ApiError::with(Kind::NotFound, "there is no device with this id"));
     }
     let turn = Arc::clone(&api.hub.turns).try_acquire_owned().map_err(|_| ApiError::new(Kind::Busy))?;
-    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()).map(|v| v.parse::<u64>().unwrap_or(u64::MAX - 1));
+    let last =
+        headers.get("last-event-id").and_then(|v| v.to_str().ok()).map(|v| v.parse::<u64>().unwrap_or(u64::MAX - 1));
     let (missed, newest, mut events) = api.hub.subscribe(last);
     let mut rows = device.as_ref().map(|d| api.detection.live().watch(d));
     let mut devices = api.shared.fleet.changes();
@@ -208,11 +212,15 @@ pub async fn event_stream(
                 Next::Event(event) => sse(&event),
                 Next::Row(row) => Event::default().event("row").data(serde_json::to_string(&*row).unwrap_or_default()),
                 Next::Device(id) => match device_of(&api, &id).await {
-                    Ok(device) => Event::default().event("device").data(serde_json::to_string(&device).unwrap_or_default()),
+                    Ok(device) => {
+                        Event::default().event("device").data(serde_json::to_string(&device).unwrap_or_default())
+                    }
                     Err(_) => continue,
                 },
                 Next::Status => match super::status::status_of(&api).await {
-                    Ok(status) => Event::default().event("status").data(serde_json::to_string(&status).unwrap_or_default()),
+                    Ok(status) => {
+                        Event::default().event("status").data(serde_json::to_string(&status).unwrap_or_default())
+                    }
                     Err(_) => continue,
                 },
                 Next::Lagged => Event::default().event("reset").data("{}"),

@@ -1,9 +1,9 @@
 //! Routes of sign-in, users and tokens.
 
+use super::Api;
 use super::auth::{COOKIE, cookie};
 use super::extract::{Body, Id, Query};
 use super::problem::{ApiError, Kind};
-use super::Api;
 use crate::identity::{Principal, SignInError};
 use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::http::request::Parts;
@@ -177,7 +177,8 @@ fn sign_in_error(error: SignInError, otherwise: Kind) -> ApiError {
 }
 
 fn with_cookie(signed: crate::identity::SignedIn) -> Response {
-    let set = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", signed.cookie, signed.max_age_seconds);
+    let set =
+        format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", signed.cookie, signed.max_age_seconds);
     (StatusCode::OK, [(header::SET_COOKIE, set)], Json(view(&signed.principal))).into_response()
 }
 
@@ -241,7 +242,10 @@ pub async fn password_put(
 
 /// All users.
 #[utoipa::path(get, path = "/users", tag = "users", responses((status = 200, body = Page<UserView>)))]
-pub async fn user_list(State(api): State<Api>, Query(NoQuery {}): Query<NoQuery>) -> Result<Json<Page<UserView>>, ApiError> {
+pub async fn user_list(
+    State(api): State<Api>,
+    Query(NoQuery {}): Query<NoQuery>,
+) -> Result<Json<Page<UserView>>, ApiError> {
     let items: Vec<UserView> = api.shared.identity.user_list().await?.into_iter().map(user_view).collect();
     Ok(Json(Page { total: Some(items.len() as i64), items, next_cursor: None }))
 }
@@ -266,10 +270,7 @@ pub async fn user_create(
 /// A new one-time link for a user.
 #[utoipa::path(post, path = "/users/{name}/link", tag = "users", params(("name" = String, Path,)),
     responses((status = 201, body = LinkView), (status = 404, body = Problem)))]
-pub async fn user_link(
-    State(api): State<Api>,
-    Id(name): Id<String>,
-) -> Result<(StatusCode, Json<LinkView>), ApiError> {
+pub async fn user_link(State(api): State<Api>, Id(name): Id<String>) -> Result<(StatusCode, Json<LinkView>), ApiError> {
     let link = api.shared.identity.link_create(&name, crate::now()).await?;
     Ok((StatusCode::CREATED, Json(LinkView { link })))
 }
@@ -303,8 +304,7 @@ pub async fn enrolment_token_create(
     Body(body): Body<EnrolmentTokenBody>,
 ) -> Result<(StatusCode, Json<EnrolmentTokenView>), ApiError> {
     let (hours, uses) = (body.expires_hours.unwrap_or(24), body.uses.unwrap_or(100));
-    let (text, record) =
-        api.shared.identity.enrolment_token_create(&body.name, hours, uses, crate::now()).await?;
+    let (text, record) = api.shared.identity.enrolment_token_create(&body.name, hours, uses, crate::now()).await?;
     Ok((StatusCode::CREATED, Json(enrolment_view(record, Some(text)))))
 }
 

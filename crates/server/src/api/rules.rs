@@ -1,9 +1,9 @@
 //! Routes of rules.
 
+use super::Api;
 use super::cases::slice;
 use super::extract::{Body, Id, Query, limit};
 use super::problem::{ApiError, Kind};
-use super::Api;
 use crate::detection::store::Imported;
 use crate::detection::trial::{Trial, TrialResult};
 use crate::identity::Principal;

@@ -1,7 +1,7 @@
 //! Health, figures and the schema.
 
-use super::problem::ApiError;
 use super::Api;
+use super::problem::ApiError;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};

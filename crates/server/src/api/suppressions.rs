@@ -1,8 +1,8 @@
 //! Routes of suppression rules.
 
+use super::Api;
 use super::extract::{Body, Id};
 use super::problem::ApiError;
-use super::Api;
 use crate::identity::Principal;
 use crate::incidents::suppressions::SuppressionNew;
 use axum::extract::State;

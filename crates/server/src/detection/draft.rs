@@ -174,7 +174,9 @@ mod tests {
             "Timestamp": "2026-11-23T10:00:00.000000Z", "DeviceName": "web1", "ActionType": "ProcessCreated", "ProcessUniqueId": "k",
             "ProcessId": 7, "FileName": "sh", "FolderPath": "/bin/sh", "AccountName": "www-data", "AccountSid": "33",
             "InitiatingProcessUniqueId": "p", "InitiatingProcessFileName": "php-fpm", "InitiatingProcessId": 6
-        }) else { unreachable!() };
+        }) else {
+            unreachable!()
+        };
         let device = DeviceId::new("ab".repeat(20)).unwrap();
         let boot = BootId::new("0f1e2d3c-0000-4000-8000-0123456789ab").unwrap();
         let hit = HitRow { table: "DeviceProcessEvents".into(), boot, report_id: 9, row, fields: vec![] };

@@ -136,7 +136,9 @@ fn same(a: &Evidence, b: &Evidence) -> bool {
         && match a.entity_type {
             EntityType::Process if a.process_unique_id.is_some() => a.process_unique_id == b.process_unique_id,
             EntityType::Process => {
-                a.process_id == b.process_id && a.file_name == b.file_name && a.process_command_line == b.process_command_line
+                a.process_id == b.process_id
+                    && a.file_name == b.file_name
+                    && a.process_command_line == b.process_command_line
             }
             EntityType::File => a.file_name == b.file_name && a.file_path == b.file_path && a.sha256 == b.sha256,
             EntityType::Ip => a.ip_address == b.ip_address,
@@ -157,14 +159,22 @@ mod tests {
             "ProcessUniqueId": "k", "ProcessId": 7, "FileName": "sh", "FolderPath": "/usr/bin/sh", "ProcessCommandLine": "sh -c id",
             "AccountName": "www-data", "AccountSid": "33", "InitiatingProcessFileName": "php-fpm", "InitiatingProcessId": 6,
             "InitiatingProcessUniqueId": "p"
-        }) else { unreachable!() };
+        }) else {
+            unreachable!()
+        };
         let mut all = of_row("DeviceProcessEvents", &row, "web1", "2026-11-23T10:00:00.000000Z");
         let kinds: Vec<_> = all.iter().map(|e| (e.entity_type, e.role)).collect();
         use EntityType as T;
         use EvidenceRole::{Impacted, Related};
         assert_eq!(
             kinds,
-            [(T::Process, Impacted), (T::Process, Related), (T::File, Related), (T::User, Related), (T::Machine, Impacted)]
+            [
+                (T::Process, Impacted),
+                (T::Process, Related),
+                (T::File, Related),
+                (T::User, Related),
+                (T::Machine, Impacted)
+            ]
         );
         assert_eq!(all[0].file_path.as_deref(), Some("/usr/bin"));
         assert_eq!(all[0].parent_process_file_name.as_deref(), Some("php-fpm"));
@@ -177,7 +187,9 @@ mod tests {
         let Value::Object(row) = json!({
             "RemoteIP": "203.0.113.9", "RemoteUrl": "c2.example", "InitiatingProcessFileName": "bash", "InitiatingProcessUniqueId": "k",
             "InitiatingProcessAccountName": "www-data"
-        }) else { unreachable!() };
+        }) else {
+            unreachable!()
+        };
         let all = of_row("DeviceNetworkEvents", &row, "web1", "t");
         assert!(all.iter().any(|e| e.ip_address.as_deref() == Some("203.0.113.9")));
         assert!(all.iter().any(|e| e.url.as_deref() == Some("c2.example")));

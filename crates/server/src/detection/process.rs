@@ -196,8 +196,7 @@ impl ProcessCache {
         let Some(keys) = batch.column_by_name("ProcessUniqueId").and_then(TextColumn::new) else { return };
         let parents = batch.column_by_name("InitiatingProcessUniqueId").and_then(TextColumn::new);
         let actions = batch.column_by_name("ActionType").and_then(TextColumn::new);
-        let times =
-            batch.column_by_name("Timestamp").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = batch.column_by_name("Timestamp").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         if self.devices.peek(device).is_none() {
             self.devices.put(device.clone(), LruCache::unbounded());
         }
@@ -214,7 +213,8 @@ impl ProcessCache {
                         match processes.get_mut(&hash) {
                             Some(place) => place.exited = time,
                             None => {
-                                let place = Place { batch: batch.clone(), row: row as u32, subject: true, exited: time };
+                                let place =
+                                    Place { batch: batch.clone(), row: row as u32, subject: true, exited: time };
                                 processes.put(hash, place);
                             }
                         }
@@ -323,10 +323,48 @@ impl ProcessCache {
 /// `sshd`, `cron` and the like count only as the main process; what they fork for one session or job is a tree of its
 /// own. Documented in `docs/guides/incidents.md`.
 pub const SYSTEM_ROOTS: &[&str] = &[
-    "init", "systemd", "upstart", "runit", "runsvdir", "runsv", "s6-svscan", "s6-supervise", "openrc-init", "tini", "dumb-init",
-    "catatonit", "supervisord", "kthreadd", "containerd", "containerd-shim", "containerd-shim-runc-v2", "dockerd", "docker-init",
-    "conmon", "crio", "kubelet", "podman", "runc", "crun", "lxc-start", "lxd", "machined", "systemd-machined", "agetty", "getty",
-    "login", "atd", "anacron", "inetd", "xinetd", "gdm", "lightdm", "sddm", "NetworkManager", "dbus-daemon", "polkitd",
+    "init",
+    "systemd",
+    "upstart",
+    "runit",
+    "runsvdir",
+    "runsv",
+    "s6-svscan",
+    "s6-supervise",
+    "openrc-init",
+    "tini",
+    "dumb-init",
+    "catatonit",
+    "supervisord",
+    "kthreadd",
+    "containerd",
+    "containerd-shim",
+    "containerd-shim-runc-v2",
+    "dockerd",
+    "docker-init",
+    "conmon",
+    "crio",
+    "kubelet",
+    "podman",
+    "runc",
+    "crun",
+    "lxc-start",
+    "lxd",
+    "machined",
+    "systemd-machined",
+    "agetty",
+    "getty",
+    "login",
+    "atd",
+    "anacron",
+    "inetd",
+    "xinetd",
+    "gdm",
+    "lightdm",
+    "sddm",
+    "NetworkManager",
+    "dbus-daemon",
+    "polkitd",
 ];
 
 /// Programs whose main process (started by a system root) is one itself, but whose forks are not.
@@ -346,7 +384,10 @@ pub fn own_tree(chain: &[ProcessFact]) -> &[ProcessFact] {
     for (index, fact) in chain.iter().enumerate() {
         let parent_is_root = match chain.get(index + 1) {
             Some(parent) => is_system_root(parent, true),
-            None => matches!(fact.parent_pid, Some(0 | 1)) || fact.parent_file_name.as_deref().is_some_and(|n| SYSTEM_ROOTS.contains(&n)),
+            None => {
+                matches!(fact.parent_pid, Some(0 | 1))
+                    || fact.parent_file_name.as_deref().is_some_and(|n| SYSTEM_ROOTS.contains(&n))
+            }
         };
         if is_system_root(fact, parent_is_root) {
             return &chain[..index];
@@ -459,9 +500,8 @@ mod tests {
     fn one_device_keeps_its_bound() {
         let mut cache = ProcessCache::new();
         for block in 0..10 {
-            let rows: Vec<_> = (0..1_000)
-                .map(|n| started(&format!("k{block}-{n}"), n, "true", "shell", 7, "sh"))
-                .collect();
+            let rows: Vec<_> =
+                (0..1_000).map(|n| started(&format!("k{block}-{n}"), n, "true", "shell", 7, "sh")).collect();
             cache.feed(&device(), "DeviceProcessEvents", &batch_from_json("DeviceProcessEvents", &rows).unwrap());
         }
         assert!(cache.len() <= PROCESSES_PER_DEVICE_MAX);

@@ -92,7 +92,10 @@ impl Loaded {
             .rules()
             .iter()
             .filter(|(index, _)| self.engine.is_active(*index))
-            .map(|(_, rule)| BundleRule { name: format!("{}:{}", rule.source, rule.line), source: rule.text.to_string() })
+            .map(|(_, rule)| BundleRule {
+                name: format!("{}:{}", rule.source, rule.line),
+                source: rule.text.to_string(),
+            })
             .collect();
         Bundle { rules }
     }

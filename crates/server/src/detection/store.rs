@@ -160,9 +160,8 @@ impl Detection {
         let off = rules::switched_off(&self.shared).await?;
         let own = text.to_owned();
         let before = known.clone();
-        let (documents, mut result) = tokio::task::spawn_blocking(move || judge(&before, &own, off))
-            .await
-            .map_err(|_| RuleError::Task)?;
+        let (documents, mut result) =
+            tokio::task::spawn_blocking(move || judge(&before, &own, off)).await.map_err(|_| RuleError::Task)?;
         let texts: HashMap<&str, &str> = known.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect();
         let mut fresh = Vec::new();
         for (id, source) in &documents {
@@ -236,8 +235,7 @@ fn judge(known: &[(String, String)], text: &str, off: HashSet<String>) -> (Vec<(
     let ids: HashSet<&str> = alone.rules().iter().map(|rule| rule.id.as_str()).collect();
     let others: Vec<(String, String)> = known.iter().filter(|(id, _)| !ids.contains(id.as_str())).cloned().collect();
     let loaded = rules::compile(&others, Some(text), off);
-    let mut result =
-        Imported { remarks: loose.iter().map(rules::diagnostic).collect(), ..Imported::default() };
+    let mut result = Imported { remarks: loose.iter().map(rules::diagnostic).collect(), ..Imported::default() };
     let mut documents = Vec::new();
     for (index, rule) in loaded.engine.rules().iter().filter(|(_, rule)| &*rule.source == rules::IMPORT) {
         let shown = loaded.rule(index, 0, false);

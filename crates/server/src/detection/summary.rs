@@ -61,11 +61,9 @@ fn bytes(row: &Row) -> String {
     let number = |key| extra(row, key).and_then(Value::as_i64);
     match (number("BytesSent"), number("BytesReceived")) {
         (None, None) => String::new(),
-        (sent, received) => format!(
-            ", {} sent, {} received",
-            bytes_text(sent.unwrap_or(0)),
-            bytes_text(received.unwrap_or(0))
-        ),
+        (sent, received) => {
+            format!(", {} sent, {} received", bytes_text(sent.unwrap_or(0)), bytes_text(received.unwrap_or(0)))
+        }
     }
 }
 
@@ -160,7 +158,13 @@ pub fn summary(table: &str, row: &Row) -> String {
         "ProcessMemoryWrite" => format!("wrote into the memory of {}", target(row)),
         "KernelModuleLoaded" => format!("loaded the kernel module {}", path(row)),
         "BpfProgramLoaded" => {
-            format!("loaded the BPF program {}", text(row, "FileName").map_or_else(|| extra_text(row, "ProgramName").unwrap_or_else(|| "(unnamed)".into()), str::to_owned))
+            format!(
+                "loaded the BPF program {}",
+                text(row, "FileName").map_or_else(
+                    || extra_text(row, "ProgramName").unwrap_or_else(|| "(unnamed)".into()),
+                    str::to_owned
+                )
+            )
         }
         "MountCreated" => {
             let source = extra_text(row, "Source").map(|s| format!("{s} on ")).unwrap_or_default();
@@ -168,7 +172,8 @@ pub fn summary(table: &str, row: &Row) -> String {
         }
         "UserIdChanged" => format!(
             "changed its user{}",
-            arrow(row, "OldUid", "Uid") + &extra_text(row, "EffectiveUid").map(|u| format!(", effective {u}")).unwrap_or_default()
+            arrow(row, "OldUid", "Uid")
+                + &extra_text(row, "EffectiveUid").map(|u| format!(", effective {u}")).unwrap_or_default()
         ),
         "CapabilitiesChanged" => format!(
             "changed its capabilities{}",
@@ -190,12 +195,12 @@ pub fn summary(table: &str, row: &Row) -> String {
                 text(row, "OSDistribution").unwrap_or("unknown system"),
                 text(row, "OSVersion").unwrap_or("")
             ),
-            "DeviceNetworkInfo" => format!("network adapter {}", text(row, "NetworkAdapterName").unwrap_or("(unnamed)")),
-            "SensorLossEvents" => format!(
-                "{} rows lost: {}",
-                number(row, "LostRows"),
-                text(row, "Cause").unwrap_or("unknown cause")
-            ),
+            "DeviceNetworkInfo" => {
+                format!("network adapter {}", text(row, "NetworkAdapterName").unwrap_or("(unnamed)"))
+            }
+            "SensorLossEvents" => {
+                format!("{} rows lost: {}", number(row, "LostRows"), text(row, "Cause").unwrap_or("unknown cause"))
+            }
             "AlertInfo" | "BehaviorInfo" => format!("alert: {}", text(row, "Title").unwrap_or("")),
             other => format!("a row of {other}"),
         },
@@ -295,12 +300,38 @@ mod tests {
     #[test]
     fn every_action_has_words_even_without_columns() {
         for action in [
-            "ProcessCreated", "ProcessTerminated", "ProcessFound", "ConnectionSuccess", "ConnectionAttempt",
-            "ConnectionFailed", "InboundConnectionAccepted", "ListeningConnectionCreated", "ConnectionClosed", "UdpSent",
-            "DnsQueryResponse", "FileCreated", "FileModified", "FileRenamed", "FileDeleted", "FilePermissionChanged",
-            "FileOwnerChanged", "FileRead", "LogonSuccess", "LogonFailed", "LogonAttempted", "PtraceCall",
-            "ProcessMemoryWrite", "KernelModuleLoaded", "BpfProgramLoaded", "MountCreated", "UserIdChanged",
-            "CapabilitiesChanged", "SignalSent", "MemoryFileExecuted", "DeletedFileExecuted", "PreloadEnvironment",
+            "ProcessCreated",
+            "ProcessTerminated",
+            "ProcessFound",
+            "ConnectionSuccess",
+            "ConnectionAttempt",
+            "ConnectionFailed",
+            "InboundConnectionAccepted",
+            "ListeningConnectionCreated",
+            "ConnectionClosed",
+            "UdpSent",
+            "DnsQueryResponse",
+            "FileCreated",
+            "FileModified",
+            "FileRenamed",
+            "FileDeleted",
+            "FilePermissionChanged",
+            "FileOwnerChanged",
+            "FileRead",
+            "LogonSuccess",
+            "LogonFailed",
+            "LogonAttempted",
+            "PtraceCall",
+            "ProcessMemoryWrite",
+            "KernelModuleLoaded",
+            "BpfProgramLoaded",
+            "MountCreated",
+            "UserIdChanged",
+            "CapabilitiesChanged",
+            "SignalSent",
+            "MemoryFileExecuted",
+            "DeletedFileExecuted",
+            "PreloadEnvironment",
             "ImageLoaded",
         ] {
             let Value::Object(row) = json!({"ActionType": action}) else { unreachable!() };

@@ -98,7 +98,10 @@ mod tests {
         let scope = SuppressionScope {
             rule_id: Some(rule.clone()),
             device_id: None,
-            conditions: vec![condition("FileName", "equals", "SH"), condition("ProcessCommandLine", "contains", "backup")],
+            conditions: vec![
+                condition("FileName", "equals", "SH"),
+                condition("ProcessCommandLine", "contains", "backup"),
+            ],
         };
         let both = json!({"FileName": "sh", "ProcessCommandLine": "sh -c Backup.sh"});
         let one = json!({"FileName": "sh", "ProcessCommandLine": "sh -c id"});

@@ -73,7 +73,8 @@ impl Detection {
     fn rule_try_now(&self, trial: &Trial) -> Result<TrialResult, RuleError> {
         let (set, loose) = RuleSet::load([("test", trial.source.as_str())], &Options::default());
         let engine = Engine::compile(Arc::new(set), Arc::new(HuntingMap));
-        let mut result = TrialResult { diagnostics: loose.iter().map(rules::diagnostic).collect(), ..Default::default() };
+        let mut result =
+            TrialResult { diagnostics: loose.iter().map(rules::diagnostic).collect(), ..Default::default() };
         let indexes: Vec<_> = engine.rules().iter().map(|(index, _)| index).collect();
         for index in &indexes {
             result.diagnostics.extend(engine.diagnostics(*index).iter().map(rules::diagnostic));

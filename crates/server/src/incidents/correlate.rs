@@ -282,11 +282,12 @@ pub fn facts(alert: &Alert, lineage: &[Vec<ProcessFact>], time: Micros) -> Facts
 
 /// A file that a package did not bring: the hash of `/usr/bin/bash` links nothing with nothing.
 fn is_own_file(evidence: &Evidence) -> bool {
-    const SYSTEM: &[&str] = &["/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/bin", "/sbin", "/lib", "/lib64", "/usr/lib64"];
+    const SYSTEM: &[&str] =
+        &["/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/bin", "/sbin", "/lib", "/lib64", "/usr/lib64"];
     let Some(folder) = evidence.file_path.as_deref() else { return false };
-    !SYSTEM.iter().any(|system| {
-        folder == *system || folder.strip_prefix(system).is_some_and(|rest| rest.starts_with('/'))
-    })
+    !SYSTEM
+        .iter()
+        .any(|system| folder == *system || folder.strip_prefix(system).is_some_and(|rest| rest.starts_with('/')))
 }
 
 /// An address of the internet at large; private networks name too many different machines in one fleet.
@@ -294,8 +295,14 @@ fn is_public_address(text: &str) -> bool {
     match text.parse::<std::net::IpAddr>() {
         Ok(std::net::IpAddr::V4(a)) => {
             let shared = a.octets()[0] == 100 && (64..128).contains(&a.octets()[1]);
-            !(a.is_private() || a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_broadcast()
-                || a.is_unspecified() || shared || a.octets()[0] == 0)
+            !(a.is_private()
+                || a.is_loopback()
+                || a.is_link_local()
+                || a.is_multicast()
+                || a.is_broadcast()
+                || a.is_unspecified()
+                || shared
+                || a.octets()[0] == 0)
         }
         Ok(std::net::IpAddr::V6(a)) => {
             if let Some(v4) = a.to_ipv4_mapped() {
@@ -319,9 +326,20 @@ fn is_human(evidence: &Evidence) -> bool {
 
 /// Tactics in the order of ATT&CK, in the hunting tables' spelling.
 pub const TACTICS: &[&str] = &[
-    "Reconnaissance", "ResourceDevelopment", "InitialAccess", "Execution", "Persistence", "PrivilegeEscalation",
-    "DefenseEvasion", "CredentialAccess", "Discovery", "LateralMovement", "Collection", "CommandAndControl",
-    "Exfiltration", "Impact",
+    "Reconnaissance",
+    "ResourceDevelopment",
+    "InitialAccess",
+    "Execution",
+    "Persistence",
+    "PrivilegeEscalation",
+    "DefenseEvasion",
+    "CredentialAccess",
+    "Discovery",
+    "LateralMovement",
+    "Collection",
+    "CommandAndControl",
+    "Exfiltration",
+    "Impact",
 ];
 
 /// Sorts tactics as ATT&CK does; others come last, by name.
@@ -478,10 +496,7 @@ mod tests {
         let alert = alert(&["process/d/1", "address/203.0.113.9"]);
         let tree = open(9, &[("process/d/1", 0)]);
         let address = open(4, &[("address/203.0.113.9", HOUR)]);
-        assert_eq!(
-            joins(&alert, &[tree.clone(), address.clone()]),
-            Some((4, "because process/d/1".into(), vec![9]))
-        );
+        assert_eq!(joins(&alert, &[tree.clone(), address.clone()]), Some((4, "because process/d/1".into(), vec![9])));
         let mut other_owner = address.clone();
         other_owner.assigned_to = Some("anna".into());
         let mut owned = tree.clone();
@@ -509,8 +524,19 @@ mod tests {
 
     #[test]
     fn addresses_and_accounts_that_everyone_has_link_nothing() {
-        for address in ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.1.1", "::1", "fe80::1", "fd00::1", "0.0.0.0",
-                        "100.64.0.1", "::ffff:10.0.0.1", "x"] {
+        for address in [
+            "127.0.0.1",
+            "10.0.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "0.0.0.0",
+            "100.64.0.1",
+            "::ffff:10.0.0.1",
+            "x",
+        ] {
             assert!(!is_public_address(address), "{address}");
         }
         for address in ["203.0.113.9", "2001:db8::1", "::ffff:203.0.113.9"] {

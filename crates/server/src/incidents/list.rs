@@ -157,7 +157,8 @@ fn words(query: &mut QueryBuilder<Any>, q: &str) {
 }
 
 fn page(query: &mut QueryBuilder<Any>, sort: Sort, descending: bool, after: &After, limit: usize, id_is_number: bool) {
-    let (column, sign, order) = (sort.column(), if descending { "<" } else { ">" }, if descending { "DESC" } else { "ASC" });
+    let (column, sign, order) =
+        (sort.column(), if descending { "<" } else { ">" }, if descending { "DESC" } else { "ASC" });
     if let Some((key, id)) = after {
         query.push(" AND (").push(column).push(" ").push(sign).push(" ").push_bind(*key);
         query.push(" OR (").push(column).push(" = ").push_bind(*key).push(" AND id ").push(sign).push(" ");
@@ -280,12 +281,13 @@ impl Incidents {
         let mut conn = self.shared.db.pool().acquire().await?;
         let row = self.incident_row(&mut conn, id).await?;
         let comments = self.comments(&mut conn, &incident_target(id)).await?;
-        let rows =
-            sqlx::query("SELECT * FROM incidents_alert WHERE tenant_id = $1 AND incident_id = $2 ORDER BY first_event, id")
-                .bind(self.tenant().as_str())
-                .bind(id.0)
-                .fetch_all(&mut *conn)
-                .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM incidents_alert WHERE tenant_id = $1 AND incident_id = $2 ORDER BY first_event, id",
+        )
+        .bind(self.tenant().as_str())
+        .bind(id.0)
+        .fetch_all(&mut *conn)
+        .await?;
         let (mut alerts, mut correlation_reasons) = (Vec::new(), Vec::new());
         for row in &rows {
             let mut alert = alert_read(row)?;
@@ -357,7 +359,8 @@ impl Incidents {
         if numbers.is_empty() {
             return Ok(found);
         }
-        let mut query = QueryBuilder::<Any>::new("SELECT boot_id, report_id, alert_id FROM incidents_alert_row WHERE tenant_id = ");
+        let mut query =
+            QueryBuilder::<Any>::new("SELECT boot_id, report_id, alert_id FROM incidents_alert_row WHERE tenant_id = ");
         query.push_bind(self.tenant().as_str().to_owned()).push(" AND device_id = ");
         query.push_bind(device.as_str().to_owned()).push(" AND report_id IN (");
         let mut list = query.separated(", ");

@@ -63,13 +63,15 @@ impl Incidents {
         now: Micros,
     ) -> Result<IncidentSummary, CaseError> {
         let tenant = self.tenant().as_str().to_owned();
-        sqlx::query("UPDATE incidents_alert SET incident_id = $3, updated = $4 WHERE tenant_id = $1 AND incident_id = $2")
-            .bind(tenant.clone())
-            .bind(from.0)
-            .bind(into.0)
-            .bind(now.0)
-            .execute(&mut *conn)
-            .await?;
+        sqlx::query(
+            "UPDATE incidents_alert SET incident_id = $3, updated = $4 WHERE tenant_id = $1 AND incident_id = $2",
+        )
+        .bind(tenant.clone())
+        .bind(from.0)
+        .bind(into.0)
+        .bind(now.0)
+        .execute(&mut *conn)
+        .await?;
         sqlx::query("UPDATE incidents_key SET incident_id = $3 WHERE tenant_id = $1 AND incident_id = $2")
             .bind(tenant.clone())
             .bind(from.0)

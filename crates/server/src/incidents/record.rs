@@ -2,11 +2,11 @@
 
 use super::{CaseError, Incidents};
 use crate::incidents::correlate::{self, Candidate};
+use garrison_model::Micros;
 use garrison_model::{
     Alert, AlertId, AlertStatus, Comment, DeviceId, DeviceRef, IncidentId, IncidentStatus, IncidentSummary, Severity,
 };
 use garrison_telemetry::json::time_text;
-use garrison_model::Micros;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
@@ -75,7 +75,11 @@ pub fn alert_read(row: &AnyRow) -> Result<Alert, CaseError> {
 }
 
 impl Incidents {
-    pub(crate) async fn incident_row(&self, conn: &mut AnyConnection, id: IncidentId) -> Result<IncidentRow, CaseError> {
+    pub(crate) async fn incident_row(
+        &self,
+        conn: &mut AnyConnection,
+        id: IncidentId,
+    ) -> Result<IncidentRow, CaseError> {
         let row = sqlx::query("SELECT * FROM incidents_incident WHERE tenant_id = $1 AND id = $2")
             .bind(self.tenant().as_str())
             .bind(id.0)
@@ -159,7 +163,8 @@ impl Incidents {
             first = first.min(alert.try_get("first_event")?);
             last = last.max(alert.try_get("last_event")?);
             let device = DeviceRef {
-                id: DeviceId::new(alert.try_get::<String, _>("device_id")?).map_err(|e| sqlx::Error::Decode(e.into()))?,
+                id: DeviceId::new(alert.try_get::<String, _>("device_id")?)
+                    .map_err(|e| sqlx::Error::Decode(e.into()))?,
                 name: alert.try_get("device_name")?,
             };
             parts.push(correlate::TitlePart {

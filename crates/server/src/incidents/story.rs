@@ -149,7 +149,8 @@ pub fn trees(device: &DeviceRef, alerts: &[StoryAlert], rows: &[StoryRow]) -> (V
             None => roots.push(fact),
         }
     }
-    let order = |list: &mut Vec<&ProcessFact>| list.sort_by(|a, b| (a.created, a.pid, &a.key).cmp(&(b.created, b.pid, &b.key)));
+    let order =
+        |list: &mut Vec<&ProcessFact>| list.sort_by(|a, b| (a.created, a.pid, &a.key).cmp(&(b.created, b.pid, &b.key)));
     order(&mut roots);
     children.values_mut().for_each(order);
     let mut builder = Builder { children, activities, alerts_of, visited: HashSet::new() };
@@ -242,8 +243,7 @@ impl Incidents {
     async fn trees_of(self: &Arc<Self>, alerts: Vec<StoryAlert>) -> (Vec<StoryTree>, bool) {
         let mut devices: BTreeMap<String, (DeviceRef, Vec<StoryAlert>)> = BTreeMap::new();
         for story in alerts {
-            let device =
-                DeviceRef { id: story.alert.machine_id.clone(), name: story.alert.computer_dns_name.clone() };
+            let device = DeviceRef { id: story.alert.machine_id.clone(), name: story.alert.computer_dns_name.clone() };
             devices.entry(device.id.to_string()).or_insert_with(|| (device, Vec::new())).1.push(story);
         }
         let (mut all, mut truncated) = (Vec::new(), false);
@@ -252,7 +252,10 @@ impl Incidents {
             let done = tokio::task::spawn_blocking(move || {
                 let rows = own.story_rows(&device.id, &alerts).unwrap_or_else(|error| {
                     // The copies in the alerts tell the story even when the lake cannot be read.
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a story is shown without the lake's rows");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a story is shown without the lake's rows"
+                    );
                     Vec::new()
                 });
                 trees(&device, &alerts, &rows)

@@ -65,7 +65,12 @@ impl Incidents {
     }
 
     /// Makes one.
-    pub async fn suppression_create(&self, new: &SuppressionNew, who: &str, now: Micros) -> Result<Suppression, CaseError> {
+    pub async fn suppression_create(
+        &self,
+        new: &SuppressionNew,
+        who: &str,
+        now: Micros,
+    ) -> Result<Suppression, CaseError> {
         scope_check(&new.scope)?;
         let name = new.name.trim().to_owned();
         if name.is_empty() || name.chars().count() > 128 {

@@ -165,7 +165,9 @@ impl Incidents {
         now: Micros,
     ) -> Result<(IncidentId, String, Vec<IncidentId>), CaseError> {
         let facts = correlate::facts(&draft.alert, &draft.lineage, Micros(parse_time(&draft.alert.last_event_time)));
-        let mut query = QueryBuilder::new("SELECT incident_id, shared_key, MAX(seen) AS seen FROM incidents_key WHERE tenant_id = ");
+        let mut query = QueryBuilder::new(
+            "SELECT incident_id, shared_key, MAX(seen) AS seen FROM incidents_key WHERE tenant_id = ",
+        );
         query.push_bind(self.tenant().as_str().to_owned()).push(" AND incident_id > 0 AND shared_key IN (");
         let mut list = query.separated(", ");
         for (key, _) in &facts.keys {
@@ -295,14 +297,19 @@ impl Incidents {
         let alert = &draft.alert;
         let lineage = serde_json::to_string(&draft.lineage)
             .map_err(|source| CaseError::Stored { what: format!("alert {}", alert.id), source })?;
-        let mut search = [alert.title.as_str(), alert.computer_dns_name.as_str(), alert.detector_id.as_str(), alert.category.as_str()]
-            .into_iter()
-            .chain(alert.related_user.as_deref())
-            .chain(alert.mitre_techniques.iter().map(String::as_str))
-            .chain(alert.evidence.iter().filter_map(|e| e.process_command_line.as_deref()))
-            .collect::<Vec<_>>()
-            .join("\n")
-            .to_lowercase();
+        let mut search = [
+            alert.title.as_str(),
+            alert.computer_dns_name.as_str(),
+            alert.detector_id.as_str(),
+            alert.category.as_str(),
+        ]
+        .into_iter()
+        .chain(alert.related_user.as_deref())
+        .chain(alert.mitre_techniques.iter().map(String::as_str))
+        .chain(alert.evidence.iter().filter_map(|e| e.process_command_line.as_deref()))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .to_lowercase();
         // Searching is a scan; command lines are kept to what people type.
         let cut = (0..=search.len().min(4_096)).rev().find(|n| search.is_char_boundary(*n)).unwrap_or(0);
         search.truncate(cut);
@@ -340,7 +347,12 @@ impl Incidents {
         self.rows_add(conn, draft, alert).await
     }
 
-    async fn keys_add(&self, conn: &mut AnyConnection, draft: &AlertDraft, incident: IncidentId) -> Result<(), CaseError> {
+    async fn keys_add(
+        &self,
+        conn: &mut AnyConnection,
+        draft: &AlertDraft,
+        incident: IncidentId,
+    ) -> Result<(), CaseError> {
         let seen = parse_time(&draft.alert.last_event_time);
         let facts = correlate::facts(&draft.alert, &draft.lineage, Micros(seen));
         for (key, _) in facts.keys {

@@ -89,17 +89,7 @@ impl Incidents {
             None => alert.assigned_to.clone(),
         };
         let status = status.unwrap_or(alert_status(&alert));
-        self.alert_change(
-            tx.conn(),
-            &mut alert,
-            status,
-            assigned,
-            classification,
-            determination,
-            who,
-            now,
-        )
-        .await?;
+        self.alert_change(tx.conn(), &mut alert, status, assigned, classification, determination, who, now).await?;
         if let Some(comment) = &update.comment {
             self.comment_add(tx.conn(), &alert_target(id), comment, who, now).await?;
         }
@@ -299,7 +289,8 @@ impl Incidents {
             } else {
                 (alert.classification, alert.determination)
             };
-            self.alert_change(&mut *conn, &mut alert, status, assigned, classification, determination, who, now).await?;
+            self.alert_change(&mut *conn, &mut alert, status, assigned, classification, determination, who, now)
+                .await?;
             alert.matches.clear();
             changes.push(CaseChange::Alert(Arc::new(alert)));
         }
