@@ -99,10 +99,7 @@ impl Uplink {
                 c.server.clone_from(&server);
                 c.certificate_ends = garrison_telemetry::json::time_text(Micros(self.identity.not_after * 1_000_000));
             });
-            let end = tokio::select! {
-                end = self.once(&server, stop.clone()) => end,
-                () = stopped(stop.clone()) => Ok(End::Stopped),
-            };
+            let end = self.once(&server, stop.clone()).await;
             self.spool.requeue_all();
             let (why, at_least) = match end {
                 Ok(End::Stopped) => return,
@@ -139,11 +136,12 @@ impl Uplink {
     async fn once(&mut self, server: &str, stop: watch::Receiver<bool>) -> Result<End, String> {
         let trust = Trust::Authority(self.identity.ca.clone());
         let config = sensor_config(&trust, Some(&self.identity.own)).map_err(|e| words(&e))?;
-        let connecting = connect(server, config);
-        let channel = tokio::time::timeout(CALL_MAX, connecting)
-            .await
-            .map_err(|_| format!("`{server}` does not answer"))?
-            .map_err(|e| words(&e))?;
+        // A stop ends the wait here; once the session stands, it ends in [`Self::drain`].
+        let connecting = tokio::select! {
+            connecting = tokio::time::timeout(CALL_MAX, connect(server, config)) => connecting,
+            () = stopped(stop.clone()) => return Ok(End::Stopped),
+        };
+        let channel = connecting.map_err(|_| format!("`{server}` does not answer"))?.map_err(|e| words(&e))?;
         self.session(channel, stop).await
     }
 
@@ -157,9 +155,11 @@ impl Uplink {
         if let Some(end) = self.act(&mut run, first) {
             return Ok(end);
         }
-        let answer = tokio::time::timeout(CALL_MAX, client.session(ReceiverStream::new(outbox)));
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(CALL_MAX, client.session(ReceiverStream::new(outbox))) => answer,
+            () = stopped(stop.clone()) => return Ok(End::Stopped),
+        };
         let mut inbound = answer
-            .await
             .map_err(|_| "the server does not answer the greeting".to_owned())?
             .map_err(|s| status_words(&s))?
             .into_inner();
