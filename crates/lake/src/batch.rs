@@ -176,6 +176,13 @@ pub(crate) fn stored_rows(
     keep(&complete, &header.kept).map_err(failed)
 }
 
+/// Bytes that the rows take. Columns decoded from one message may share its buffer; each counts for its own part.
+pub(crate) fn bytes_of(rows: &RecordBatch) -> usize {
+    let own =
+        |array: &ArrayRef| array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+    rows.columns().iter().map(own).sum()
+}
+
 /// The rows of these ranges.
 pub(crate) fn keep(rows: &RecordBatch, kept: &[Range<u32>]) -> Result<RecordBatch, arrow::error::ArrowError> {
     let slice = |range: &Range<u32>| rows.slice(range.start as usize, (range.end - range.start) as usize);

@@ -51,12 +51,12 @@ impl Default for LakeConfig {
             hot_bytes_max: 512 << 20,
             flush_rows: 1 << 18,
             flush_bytes: 64 << 20,
-            flush_age: Duration::from_secs(60),
+            flush_age: Duration::from_mins(1),
             disk_floor_bytes: 256 * MIB,
             compaction: CompactionPolicy::default(),
             retention_days: BTreeMap::new(),
-            tombstone_grace: Duration::from_secs(24 * 3_600),
-            stream_idle: Duration::from_secs(90 * 86_400),
+            tombstone_grace: Duration::from_hours(24),
+            stream_idle: Duration::from_hours(90 * 24),
         }
     }
 }

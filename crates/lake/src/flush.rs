@@ -16,9 +16,10 @@ use crate::parquet_file::ParquetFile;
 use crate::spec::{DEVICE_COLUMN, INGEST_COLUMN, SEQUENCE_COLUMN, TIME_COLUMN, TableSpec};
 use crate::table::{HotBatch, LakeTable};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{SortColumn, cast, concat, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::compute::{cast, concat, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use garrison_model::Micros;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Days that a row may be late and still be filed under its own day: as long as sensors are expected to stay offline.
@@ -96,7 +97,7 @@ fn write_files(
     let failed = |source| LakeError::Columns { step: "sort", table: spec.name.clone(), source };
     let rows = union_rows(spec, batches.iter().map(|batch| &batch.rows)).map_err(failed)?;
     let days = row_days(&rows);
-    let order = sorted_order(&rows, &days).map_err(failed)?;
+    let order = sorted_order(&rows, &days);
     let mut files = Vec::new();
     let mut open: Option<(i64, ParquetFile)> = None;
     let mut at = 0;
@@ -181,21 +182,32 @@ fn row_days(rows: &RecordBatch) -> Vec<i64> {
     (0..rows.num_rows()).map(|row| event_day(value(&event, row), value(&ingest, row).unwrap_or_default())).collect()
 }
 
-fn sorted_order(rows: &RecordBatch, days: &[i64]) -> Result<UInt32Array, arrow::error::ArrowError> {
-    let mut keys: Vec<SortColumn> = Vec::with_capacity(4);
-    if days.windows(2).any(|pair| pair[0] != pair[1]) {
-        let days: ArrayRef = Arc::new(arrow::array::Int64Array::from(days.to_vec()));
-        keys.push(SortColumn { values: days, options: None });
-    }
-    for name in [DEVICE_COLUMN, TIME_COLUMN, SEQUENCE_COLUMN] {
-        if let Some(array) = rows.column_by_name(name) {
-            keys.push(SortColumn { values: array.clone(), options: None });
+/// Rows by (day, DeviceId, Timestamp, ReportId), nulls first. Devices are ranked once, so that the sort compares
+/// numbers only.
+fn sorted_order(rows: &RecordBatch, days: &[i64]) -> UInt32Array {
+    let devices = rows.column_by_name(DEVICE_COLUMN).and_then(|array| array.as_string_opt::<i32>());
+    let times = rows.column_by_name(TIME_COLUMN).and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
+    let numbers = rows.column_by_name(SEQUENCE_COLUMN).and_then(|array| array.as_primitive_opt::<Int64Type>());
+    let device = |row: usize| devices.filter(|array| array.is_valid(row)).map(|array| array.value(row));
+    let mut names: Vec<Option<&str>> = Vec::new();
+    for row in 0..rows.num_rows() {
+        // Rows of a device come in runs, so this list stays near the number of batches.
+        if names.last() != Some(&device(row)) {
+            names.push(device(row));
         }
     }
-    if keys.is_empty() {
-        return Ok(UInt32Array::from_iter_values(0..rows.num_rows() as u32));
-    }
-    lexsort_to_indices(&keys, None)
+    names.sort_unstable();
+    names.dedup();
+    let ranks: HashMap<Option<&str>, usize> = names.into_iter().zip(0..).collect();
+    let mut order: Vec<_> = (0..rows.num_rows())
+        .map(|row| {
+            let time = times.filter(|array| array.is_valid(row)).map(|array| array.value(row));
+            let number = numbers.filter(|array| array.is_valid(row)).map(|array| array.value(row));
+            (days[row], ranks.get(&device(row)).copied(), time, number, row as u32)
+        })
+        .collect();
+    order.sort_unstable();
+    UInt32Array::from_iter_values(order.into_iter().map(|key| key.4))
 }
 
 #[cfg(test)]

@@ -104,10 +104,10 @@ pub(crate) fn run(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle) {
                 }
             }
         }
-        if any || all {
-            if let Err(error) = shared.wal.collect(shared.unflushed()) {
-                tracing::warn!(error = &error as &dyn std::error::Error, "log segments could not be given back");
-            }
+        if (any || all)
+            && let Err(error) = shared.wal.collect(shared.unflushed())
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "log segments could not be given back");
         }
         let mut requests = requests.into_iter();
         if let Some(error) = failure

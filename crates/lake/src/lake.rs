@@ -1,6 +1,6 @@
 //! An open lake.
 
-use crate::batch::{Appended, Batch, Identity, check, encode, keep, stored_rows};
+use crate::batch::{Appended, Batch, Identity, bytes_of, check, encode, keep, stored_rows};
 use crate::config::LakeConfig;
 use crate::delta::DeltaLog;
 use crate::disk::{FolderDisk, WalDisk, create_folder_durably};
@@ -104,7 +104,7 @@ impl Lake {
         if payload.len() > u32::MAX as usize / 2 {
             return Err(LakeError::BadBatch { table: table.spec.name.clone(), reason: "it is too large".to_owned() });
         }
-        let bytes = rows.get_array_memory_size();
+        let bytes = bytes_of(&rows);
         let permits = permits_for(bytes, shared.config.hot_bytes_max);
         let hot_room = acquire(&shared.hot_room, permits, || shared.flusher.poke()).await?;
         let queued = permits_for(payload.len(), shared.config.wal_queue_bytes_max);

@@ -23,7 +23,7 @@ pub struct CompactionPolicy {
 
 impl Default for CompactionPolicy {
     fn default() -> Self {
-        Self { target_bytes: 128 << 20, fan_in: 8, inputs_max: 64, closed_after: Duration::from_secs(2 * 3_600) }
+        Self { target_bytes: 128 << 20, fan_in: 8, inputs_max: 64, closed_after: Duration::from_hours(2) }
     }
 }
 

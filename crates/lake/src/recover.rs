@@ -1,6 +1,6 @@
 //! Reading the write-ahead log at start.
 
-use crate::batch::{decode, stored_rows};
+use crate::batch::{bytes_of, decode, stored_rows};
 use crate::disk::WalDisk;
 use crate::entry::{KIND_ROWS, Piece, RowsHeader, SegmentHeader, Walk};
 use crate::error::LakeError;
@@ -185,7 +185,7 @@ fn replay(
     }
     let rows = stored_rows(&table.spec, header, &rows).ok()?;
     let count = rows.num_rows() as u64;
-    let bytes = rows.get_array_memory_size();
+    let bytes = bytes_of(&rows);
     table.push(HotBatch { position, rows, permits: charge(bytes), bytes });
     Some(count)
 }

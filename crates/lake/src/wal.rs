@@ -28,13 +28,16 @@ use tokio::sync::oneshot;
 /// The file of stream positions beside the segments.
 pub(crate) const POSITIONS_FILE: &str = "positions.checkpoint";
 
+/// Makes durable rows readable; gets their position and what is kept of them.
+pub(crate) type Publish = Box<dyn FnOnce(u64, &RowsHeader) + Send>;
+
 /// An append on its way to the log.
 pub(crate) struct Submission {
     pub(crate) header: RowsHeader,
     pub(crate) payload: Bytes,
     pub(crate) reply: oneshot::Sender<Result<Appended, LakeError>>,
     /// Called once the rows are durable, before the reply, with the position and what was kept.
-    pub(crate) publish: Box<dyn FnOnce(u64, &RowsHeader) + Send>,
+    pub(crate) publish: Publish,
     /// Room in the queue, given back when this is dropped.
     pub(crate) room: Option<tokio::sync::OwnedSemaphorePermit>,
 }
