@@ -5,7 +5,6 @@ use anyhow::Context;
 use rsigma_eval::{Engine, JsonEvent};
 use rsigma_parser::LogSource;
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 pub struct Peer {
     engine: Engine,
@@ -45,7 +44,7 @@ impl Peer {
             product: Some("windows".to_owned()),
             ..LogSource::default()
         };
-        let started = Instant::now();
+        let started = crate::detect::cpu_seconds();
         let mut found = BTreeMap::new();
         for value in &values {
             let event = JsonEvent::borrow(value);
@@ -58,6 +57,6 @@ impl Peer {
                 *found.entry(result.header.rule_id.unwrap_or_default()).or_default() += 1;
             }
         }
-        (values.len() as f64 / started.elapsed().as_secs_f64(), found)
+        (values.len() as f64 / (crate::detect::cpu_seconds() - started), found)
     }
 }

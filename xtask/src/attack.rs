@@ -68,6 +68,14 @@ fn serve(mut stream: TcpStream, key: &str) -> Option<()> {
     Some(())
 }
 
+/// Plays the whole attack and undoes it.
+pub fn run(quiet: bool) -> Done {
+    let attack = Attack::prepare()?;
+    let played = attack.play(quiet);
+    attack.undo()?;
+    played
+}
+
 /// A played attack; dropping it undoes what is left.
 pub struct Attack {
     folder: PathBuf,

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: from a bare machine to an incident on the screen.
 
 use crate::tools::{Done, fail, is_root, paint, say};
-use crate::{packages, stage};
+use crate::{attack, packages, stage};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ pub fn run(args: &[&str]) -> Done {
         return fail(format!("`{bad}` is not known; use --yes, --keep or --once"));
     }
     packages::install(&[packages::BUILD], args.contains(&"--yes"))?;
-    let mut stage = stage::Stage::build_and_start()?;
+    let stage = stage::Stage::build_and_start()?;
     if !is_root() {
         say("without root the sensor cannot use eBPF or fanotify; it says below what it cannot see");
     }
@@ -19,7 +19,7 @@ pub fn run(args: &[&str]) -> Done {
         eprintln!("    {line}");
     }
     say("playing a harmless attack on this machine; all of it is undone");
-    stage.attack()?;
+    attack::run(false)?;
     let shown = stage.incident_with_tree();
     match shown {
         Ok(_) => {}

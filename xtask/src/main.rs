@@ -14,6 +14,7 @@ usage: cargo xtask COMMAND
   bench NAME [ARGS...]     run a benchmark: detect, sensor, ingest, fleet, latency
   dist                     build .deb and .rpm packages into dist/
   tidy                     check that crates depend only downwards and files stay small
+  attack                   play the demo's harmless attack on this machine and undo it
   docs                     write the generated reference pages
 
 Build products go to CARGO_TARGET_DIR, or to the user's cache folder where that is not set.";
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(&rest),
         Some("dist") => dist::run_dist(),
         Some("tidy") => tidy::run(),
+        Some("attack") => attack::run(false),
         Some("docs") => checks::docs(),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");

@@ -1,7 +1,6 @@
 //! A server and a sensor on this machine, from the build folder, in a folder of their own: for the demo and for the
 //! browser test.
 
-use crate::attack::Attack;
 use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, run, say, target, wait_for};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,6 @@ pub struct Stage {
     http: String,
     server: Child,
     sensor: Child,
-    attack: Option<std::thread::JoinHandle<Done>>,
 }
 
 impl Stage {
@@ -45,7 +43,6 @@ impl Stage {
             gateway: String::new(),
             server,
             sensor: placeholder()?,
-            attack: None,
         };
         let addresses = wait_for(Duration::from_secs(30), || {
             let text = std::fs::read_to_string(data.join("run/addresses.json")).ok()?;
@@ -55,25 +52,34 @@ impl Stage {
             return stage.give_up("the server did not start", "server.log");
         };
         stage.http = http;
+        stage.gateway = gateway;
+        Ok(stage)
+    }
+
+    /// A new enrolment token.
+    pub fn token(&self) -> Done<String> {
+        let token = self.garrison(&["token", "create", "--name", "demo", "--uses", "100000", "--output", "json"])?;
+        json_text(&token, "token").ok_or_else(|| Failure(format!("no token in {token}")))
+    }
+
+    /// Enrols this machine and starts the sensor.
+    pub fn start_sensor(&mut self) -> Done {
         say("enrolling this machine");
-        let token = stage.garrison(&["token", "create", "--name", "demo", "--output", "json"])?;
-        let token = json_text(&token, "token").ok_or_else(|| Failure(format!("no token in {token}")))?;
-        let state = path(&stage.folder.join("sensor"));
-        let sensor = program("garrison-sensor");
-        output(
-            command(&sensor, ["enrol", "--server", &gateway, "--token", &token, "--state-dir", &state])
-                .stdin(Stdio::null()),
-        )?;
+        let token = self.token()?;
+        let state = path(&self.folder.join("sensor"));
+        let run_folder = path(&self.folder.join("sensor-run"));
+        let sensor = self.programs.join("garrison-sensor");
+        let args = ["enrol", "--server", &self.gateway, "--token", &token, "--state-dir", &state];
+        output(command(&sensor, args).stdin(Stdio::null()))?;
         say("starting the sensor");
-        let run_folder = path(&stage.folder.join("sensor-run"));
         let args = ["run", "--state-dir", &state, "--run-dir", &run_folder].map(String::from);
-        stage.sensor = spawn(&sensor, &args, &stage.folder.join("sensor.log"))?;
+        self.sensor = spawn(&sensor, &args, &self.folder.join("sensor.log"))?;
         let active = wait_for(Duration::from_mins(1), || {
-            let devices = stage.garrison(&["device", "list", "--output", "json"]).ok()?;
+            let devices = self.garrison(&["device", "list", "--output", "json"]).ok()?;
             devices.contains("\"Active\"").then_some(())
         });
         if active.is_none() {
-            return stage.give_up("the sensor did not become active", "sensor.log");
+            return self.give_up("the sensor did not become active", "sensor.log");
         }
         Ok(())
     }
@@ -107,7 +113,9 @@ impl Stage {
     /// A one-time link into the console.
     pub fn sign_in_link(&self) -> Done<String> {
         let answer = self.garrison(&["user", "link", "--output", "json"])?;
-        json_text(&answer, "url").ok_or_else(|| Failure(format!("no link in {answer}")))
+        let link = json_text(&answer, "url").or_else(|| json_text(&answer, "link"));
+        let link = link.ok_or_else(|| Failure(format!("no link in {answer}")))?;
+        Ok(if link.contains("://") { link } else { format!("{}/sign-in?link={link}", self.console_url()) })
     }
 
     /// What the sensor says of its own sight.
@@ -119,30 +127,8 @@ impl Stage {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// Plays the attack now.
-    pub fn attack(&self) -> Done {
-        let attack = Attack::prepare()?;
-        let played = attack.play(false);
-        attack.undo()?;
-        played
-    }
-
-    /// Plays the attack a little later, while a browser watches.
-    pub fn attack_in_background(&mut self) {
-        self.attack = Some(std::thread::spawn(|| {
-            std::thread::sleep(Duration::from_secs(8));
-            let attack = Attack::prepare()?;
-            let played = attack.play(true);
-            attack.undo()?;
-            played
-        }));
-    }
-
     /// The incident with the most alerts, as the terminal shows it, once it has at least four.
-    pub fn incident_with_tree(&mut self) -> Done<String> {
-        if let Some(attack) = self.attack.take() {
-            attack.join().map_err(|_| Failure("the attack panicked".into()))??;
-        }
+    pub fn incident_with_tree(&self) -> Done<String> {
         let found = wait_for(Duration::from_secs(30), || {
             let list = self.garrison(&["incident", "list", "--output", "json"]).ok()?;
             let best = list

@@ -157,7 +157,9 @@ impl Fleet {
             }
             (records, changed)
         };
-        changed.iter().for_each(|id| self.changed(id));
+        for id in &changed {
+            self.changed(id);
+        }
         // Chunks keep the one writer free for others in between.
         for chunk in records.chunks(500) {
             let mut tx = self.db.write().await?;

@@ -14,9 +14,7 @@ pub(crate) mod tokens;
 pub use failures::Failures;
 pub use people::{Principal, SignInError, SignedIn, UserRecord};
 pub use secret::{equal_in_constant_time, random_text};
-pub use tokens::{
-    ApiTokenRecord, EnrolmentTokenRecord, TOKEN_EXPIRY_HOURS_DEFAULT, TOKEN_USES_DEFAULT, TokenRefused,
-};
+pub use tokens::{ApiTokenRecord, EnrolmentTokenRecord, TOKEN_EXPIRY_HOURS_DEFAULT, TOKEN_USES_DEFAULT, TokenRefused};
 
 use crate::db::{Db, DbError};
 use ed25519_dalek::SigningKey;
@@ -98,7 +96,7 @@ impl std::fmt::Debug for Identity {
 /// Failed sign-ins that one address or one name may make in [`SIGN_IN_WINDOW`].
 const SIGN_IN_FAILURES_MAX: u32 = 10;
 /// See [`SIGN_IN_FAILURES_MAX`].
-const SIGN_IN_WINDOW: Duration = Duration::from_secs(300);
+const SIGN_IN_WINDOW: Duration = Duration::from_mins(5);
 
 impl Identity {
     /// Reads the keys, making them at the first start.

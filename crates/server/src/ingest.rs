@@ -105,8 +105,14 @@ impl Ingest {
             &self.workers[(hasher.finish() % self.workers.len() as u64) as usize]
         };
         let (reply, answer) = oneshot::channel();
-        let job =
-            Job::Prepare { table, device: header.device.clone(), payload: payload.clone(), created: header.created, now, reply };
+        let job = Job::Prepare {
+            table,
+            device: header.device.clone(),
+            payload: payload.clone(),
+            created: header.created,
+            now,
+            reply,
+        };
         if worker.send(job).await.is_err() {
             return stopping();
         }

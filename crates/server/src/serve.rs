@@ -100,17 +100,8 @@ impl Server {
         tasks.push(http::serve(http_listener, router, &shared)?);
         tasks.extend(reconcile::start(&shared, &sessions));
         let first_link = shared.identity.first_link(now).await?;
-        let server = Self {
-            shared,
-            detection,
-            incidents,
-            http: http_address,
-            gateway,
-            first_link,
-            ingest,
-            sessions,
-            tasks,
-        };
+        let server =
+            Self { shared, detection, incidents, http: http_address, gateway, first_link, ingest, sessions, tasks };
         server.write_run_files()?;
         Ok(server)
     }

@@ -215,6 +215,7 @@ impl Matcher {
         let (test, predicate) = &self.checks[at];
         let holds = match test {
             Test::Text(pattern) if !pattern.cased => pattern.matches(folded),
+            Test::Regex(expression) if !expression.may_match(&value.text, folded) => false,
             other => test::holds(other, value),
         };
         if holds {

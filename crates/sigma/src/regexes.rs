@@ -16,6 +16,18 @@ pub(crate) struct Expression {
     pub regex: meta::Regex,
     /// Folded text of which every matching value, folded, holds at least one; empty if nothing is certain.
     pub atoms: Vec<Vec<u8>>,
+    /// The same where it is too short to be worth a place in the automaton: looked for just before the expression runs.
+    pub needles: Vec<Vec<u8>>,
+    /// No shorter value matches.
+    pub bytes_min: usize,
+}
+
+impl Expression {
+    /// Whether a value may match, without running the expression; `folded` is the value folded.
+    pub fn may_match(&self, text: &str, folded: &[u8]) -> bool {
+        text.len() >= self.bytes_min
+            && (self.needles.is_empty() || self.needles.iter().any(|n| memchr::memmem::find(folded, n).is_some()))
+    }
 }
 
 impl PartialEq for Expression {
@@ -28,6 +40,7 @@ impl PartialEq for Expression {
 const ATOM_BYTES_MIN: usize = 3;
 /// Alternatives worth looking for instead of one expression.
 const ATOMS_MAX: usize = 64;
+const NEEDLES_MAX: usize = 4;
 
 /// The sub-modifiers of `re`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,8 +69,9 @@ pub(crate) fn compile(text: &str, flags: Flags, limits: &Limits) -> Result<Expre
         .nfa_size_limit(Some(limits.regex_compiled_bytes_max))
         .onepass_size_limit(Some(limits.regex_compiled_bytes_max / 4))
         .dfa_size_limit(Some(limits.regex_compiled_bytes_max / 4))
-        // The lazy automaton's memory for one expression and thread.
-        .hybrid_cache_capacity(256 * 1024);
+        // The lazy automaton's memory for one expression and thread; with much less, large classes of characters make it
+        // fall back to engines that are many times slower.
+        .hybrid_cache_capacity(1024 * 1024);
     let regex = meta::Builder::new().configure(config).build_from_hir(&hir).map_err(|error| {
         let code = if error.size_limit().is_some() { Code::RegexTooBig } else { Code::BadRegex };
         (code, format!("`{}`: {error}", shown(text)))
@@ -69,8 +83,15 @@ pub(crate) fn compile(text: &str, flags: Flags, limits: &Limits) -> Result<Expre
         }
     }
     let text = if letters.is_empty() { text.to_owned() } else { format!("(?{letters}){text}") };
-    let atoms = required(&hir, 0).filter(|atoms| usable(atoms)).unwrap_or_default();
-    Ok(Expression { text, regex, atoms })
+    let bytes_min = hir.properties().minimum_len().unwrap_or(0);
+    let found = required(&hir, 0).unwrap_or_default();
+    let short = found.len() <= NEEDLES_MAX && found.iter().all(|atom| !atom.is_empty());
+    let (atoms, needles) = match found {
+        found if usable(&found) => (found, Vec::new()),
+        found if short => (Vec::new(), found),
+        _ => (Vec::new(), Vec::new()),
+    };
+    Ok(Expression { text, regex, atoms, needles, bytes_min })
 }
 
 fn usable(atoms: &[Vec<u8>]) -> bool {

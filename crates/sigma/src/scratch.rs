@@ -6,7 +6,7 @@ use crate::map::{Derive, Target};
 use crate::matcher::{Predicate, Workspace};
 use crate::plan::{ColumnPlan, Plan, Verdict};
 use crate::test::alike;
-use crate::value::{Reader, Value};
+use crate::value::{Reader, Value, words};
 use ahash::RandomState;
 use arrow::array::{Array, RecordBatch};
 use hashbrown::HashTable;
@@ -304,10 +304,26 @@ impl PlanScratch {
     fn classify(&mut self, plan: &ColumnPlan, value: &Value<'_>) -> u32 {
         let mut predicates = std::mem::take(&mut self.predicates);
         predicates.clear();
+        let arguments = plan.parts.iter().filter_map(|part| match part.derive {
+            Derive::Argument(index) => Some(usize::from(index) + 1),
+            _ => None,
+        });
+        // A command line is split once for all of its words.
+        let words = arguments.max().map(|count| words(&value.text, count)).unwrap_or_default();
         for part in &plan.parts {
-            if part.derive == Derive::Whole {
-                part.matcher.search(value, &mut self.work, &mut predicates);
-                continue;
+            match part.derive {
+                Derive::Whole => {
+                    part.matcher.search(value, &mut self.work, &mut predicates);
+                    continue;
+                }
+                Derive::Argument(index) => {
+                    match words.get(usize::from(index)) {
+                        Some(word) => part.matcher.search(&Value::text(word), &mut self.work, &mut predicates),
+                        None => predicates.extend_from_slice(&part.null),
+                    }
+                    continue;
+                }
+                _ => {}
             }
             let derived = part.derive.apply(value);
             if derived.is_empty() {

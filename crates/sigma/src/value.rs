@@ -124,7 +124,8 @@ impl Derive {
                 .map(|(_, words)| words.iter().map(|w| Value::text(w)).collect())
                 .unwrap_or_default(),
             Derive::Argument(index) => {
-                argument(&value.text, usize::from(*index)).map(|a| vec![owned(a)]).unwrap_or_default()
+                let index = usize::from(*index);
+                words(&value.text, index.min(WORDS_MAX) + 1).into_iter().nth(index).map(owned).into_iter().collect()
             }
             Derive::Json(key) => {
                 // Most rows lack most keys: look before parsing.
@@ -153,11 +154,15 @@ fn json_value<'v>(value: &serde_json::Value) -> Value<'v> {
     }
 }
 
-/// The word at `index` of a command line, split at white space outside quotes, quotes and backslashes taken away as a
-/// POSIX shell does.
-fn argument(line: &str, index: usize) -> Option<String> {
+/// Words of a command line that are looked at.
+const WORDS_MAX: usize = 64;
+
+/// The words of a command line, split at white space outside quotes, quotes and backslashes taken away as a POSIX shell
+/// does.
+pub(crate) fn words(line: &str, count_max: usize) -> Vec<String> {
+    let mut found = Vec::new();
     let mut word = String::new();
-    let (mut count, mut started) = (0, false);
+    let mut started = false;
     let mut quote: Option<char> = None;
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
@@ -165,18 +170,13 @@ fn argument(line: &str, index: usize) -> Option<String> {
             (Some(open), _) if c == open => quote = None,
             (Some('"') | None, '\\') => word.extend(chars.next()),
             (Some(_), _) => word.push(c),
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                started = true;
-                continue;
-            }
+            (None, '\'' | '"') => quote = Some(c),
             (None, _) if c.is_whitespace() => {
                 if started {
-                    if count == index {
-                        return Some(word);
+                    found.push(std::mem::take(&mut word));
+                    if found.len() == count_max {
+                        return found;
                     }
-                    count += 1;
-                    word.clear();
                     started = false;
                 }
                 continue;
@@ -185,7 +185,10 @@ fn argument(line: &str, index: usize) -> Option<String> {
         }
         started = true;
     }
-    (started && count == index).then_some(word)
+    if started {
+        found.push(word);
+    }
+    found
 }
 
 #[cfg(test)]
@@ -195,9 +198,12 @@ mod tests {
     #[test]
     fn command_lines_split_as_a_shell_splits_them() {
         let line = r#"sh -c 'a b' "c \" d" e\ f """#;
-        let words: Vec<_> = (0..7).map(|n| argument(line, n)).collect();
-        let expected = [Some("sh"), Some("-c"), Some("a b"), Some("c \" d"), Some("e f"), Some(""), None];
-        assert_eq!(words, expected.map(|w| w.map(str::to_owned)));
+        assert_eq!(words(line, 64), ["sh", "-c", "a b", "c \" d", "e f", ""]);
+        assert_eq!(words(line, 2), ["sh", "-c"]);
+        let second = Derive::Argument(2).apply(&Value::text(line));
+        assert_eq!(second.len(), 1);
+        assert_eq!(second[0].text, "a b");
+        assert!(Derive::Argument(6).apply(&Value::text(line)).is_empty());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tonic::transport::Channel;
 /// Frames that wait to be sent: the window of a session.
 const OUT_MAX: usize = 32;
 /// A test or benchmark that hears nothing for this long has failed.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// What a sensor keeps after enrolment.
 #[derive(Debug, Clone)]
@@ -212,7 +212,8 @@ impl TestSensor {
     /// Waits for the next frame from the server and notes it. An error means that the session is over; its text holds
     /// the code of the goodbye.
     pub async fn hear(&mut self) -> anyhow::Result<()> {
-        let frame = tokio::time::timeout(SILENCE_MAX, self.inbound.message()).await.context("the server is silent")??;
+        let frame =
+            tokio::time::timeout(SILENCE_MAX, self.inbound.message()).await.context("the server is silent")??;
         let frame = frame.context("the session has ended")?;
         for action in self.session.receive(frame, garrison_server::now()) {
             match action {

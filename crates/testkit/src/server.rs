@@ -54,7 +54,7 @@ impl TestServer {
 
     /// Stored rows of a device in a table, as (sequence number) in ascending order, duplicates included.
     pub fn stored(&self, table: &str, device: &DeviceId) -> anyhow::Result<Vec<i64>> {
-        use arrow::array::{Array as _, AsArray as _};
+        use arrow::array::AsArray as _;
         let snapshot = self.server.shared.lake.scan(garrison_lake::ScanRequest::table(table))?;
         let mut numbers = Vec::new();
         for batch in snapshot {
@@ -62,7 +62,8 @@ impl TestServer {
             let ids = batch.column_by_name("DeviceId").and_then(garrison_telemetry::TextColumn::new);
             let reports = batch.column_by_name("ReportId").map(|c| c.as_primitive::<arrow::datatypes::Int64Type>());
             let (Some(ids), Some(reports)) = (ids, reports) else { continue };
-            numbers.extend((0..reports.len()).filter(|r| ids.get(*r) == Some(device.as_str())).map(|r| reports.value(r)));
+            numbers
+                .extend((0..reports.len()).filter(|r| ids.get(*r) == Some(device.as_str())).map(|r| reports.value(r)));
         }
         numbers.sort_unstable();
         Ok(numbers)

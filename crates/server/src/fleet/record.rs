@@ -1,7 +1,7 @@
 //! What is known of a device.
 
-use super::session::Live;
 use super::Control;
+use super::session::Live;
 use crate::shared::rfc3339;
 use garrison_model::{Device, DeviceId, DeviceSight, Micros, SensorHealthState, Severity, TenantId};
 use garrison_wire::v1;

@@ -3,8 +3,8 @@
 use super::record::{DeviceRecord, Facts};
 use crate::db::{Db, DbError};
 use garrison_model::{DeviceId, Micros, TenantId};
-use sqlx::Row as _;
 use sqlx::AnyConnection;
+use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 fn json(value: &impl serde::Serialize) -> String {

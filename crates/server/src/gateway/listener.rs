@@ -69,7 +69,7 @@ impl Gateway {
         let now = crate::now().0 / 1_000_000;
         let tls = RwLock::new(issue(&parts.shared, now)?);
         let limits = &parts.shared.config.limits;
-        let failures = Failures::new(limits.enrol_failures_per_minute, Duration::from_secs(60));
+        let failures = Failures::new(limits.enrol_failures_per_minute, Duration::from_mins(1));
         Ok(Arc::new(Self {
             handshakes: Semaphore::new(limits.handshakes_max),
             tls,
@@ -177,7 +177,7 @@ impl Gateway {
             .max_concurrent_streams(STREAMS_MAX)
             .max_send_buf_size(64 << 10)
             .max_header_list_size(8 << 10)
-            .keep_alive_interval(Duration::from_secs(60))
+            .keep_alive_interval(Duration::from_mins(1))
             .keep_alive_timeout(Duration::from_secs(30));
         let connection = http.serve_connection(TokioIo::new(stream), answer);
         tokio::pin!(connection);

@@ -27,7 +27,9 @@ impl Service {
         self.parts.shared.metrics.enrol_refused.get_or_create(&ByCode { code }).inc();
         // One table from errors to status and public words; internal causes stay in the log.
         match error {
-            EnrolError::TokenMalformed | EnrolError::Token(_) => status(Code::Unauthenticated, code, &error.to_string()),
+            EnrolError::TokenMalformed | EnrolError::Token(_) => {
+                status(Code::Unauthenticated, code, &error.to_string())
+            }
             EnrolError::Request(_) => status(Code::InvalidArgument, code, &error.to_string()),
             EnrolError::Revoked => status(Code::PermissionDenied, code, &error.to_string()),
             EnrolError::Internal(source) => {

@@ -3,13 +3,13 @@
 use super::secret::{equal_in_constant_time, hash_text, random_text};
 use super::{Error, Identity};
 use crate::db::is_unique_violation;
-use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use argon2::Argon2;
+use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use base64::Engine as _;
 use garrison_model::{Micros, Role, UserId};
 use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -159,9 +159,10 @@ pub(super) async fn sweep(connection: &mut AnyConnection, now: Micros) -> Result
 impl Identity {
     /// All users, by name.
     pub async fn user_list(&self) -> Result<Vec<UserRecord>, Error> {
-        let rows = sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users ORDER BY name LIMIT 10000")
-            .fetch_all(self.db.pool())
-            .await?;
+        let rows =
+            sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users ORDER BY name LIMIT 10000")
+                .fetch_all(self.db.pool())
+                .await?;
         rows.iter().map(|row| read_user(row).map(|(user, _)| user)).collect()
     }
 
@@ -241,13 +242,17 @@ impl Identity {
 
     fn failed(&self, keys: &[String], now: Micros) -> SignInError {
         let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        keys.iter().for_each(|k| failures.note(k, now));
+        for key in keys {
+            failures.note(key, now);
+        }
         SignInError::Wrong
     }
 
     fn succeeded(&self, keys: &[String]) {
         let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        keys.iter().for_each(|k| failures.forget(k));
+        for key in keys {
+            failures.forget(key);
+        }
     }
 
     /// Signs in with name and password.
@@ -337,10 +342,7 @@ impl Identity {
     /// Ends a session.
     pub async fn sign_out(&self, cookie: &str) -> Result<(), Error> {
         let mut tx = self.db.write().await?;
-        sqlx::query("DELETE FROM identity_sessions WHERE hash = $1")
-            .bind(hash_text(cookie))
-            .execute(tx.conn())
-            .await?;
+        sqlx::query("DELETE FROM identity_sessions WHERE hash = $1").bind(hash_text(cookie)).execute(tx.conn()).await?;
         Ok(tx.commit().await?)
     }
 

@@ -5,8 +5,8 @@ use super::secret::{equal_in_constant_time, hash_text, random_text};
 use super::{Error, Identity};
 use garrison_model::{Micros, Role};
 use garrison_wire::token::EnrolmentToken;
-use sqlx::Row as _;
 use sqlx::AnyConnection;
+use sqlx::Row as _;
 
 const HOUR: i64 = 3_600_000_000;
 /// Tokens that may exist: lists stay short.
@@ -133,7 +133,10 @@ impl Identity {
                 Ok(ApiTokenRecord {
                     id: row.try_get("id")?,
                     name: row.try_get("name")?,
-                    role: row.try_get::<String, _>("role")?.parse().map_err(|_| Error::Invalid("a stored role is damaged"))?,
+                    role: row
+                        .try_get::<String, _>("role")?
+                        .parse()
+                        .map_err(|_| Error::Invalid("a stored role is damaged"))?,
                     created: Micros(row.try_get("created")?),
                     expires: row.try_get::<Option<i64>, _>("expires")?.map(Micros),
                 })

@@ -8,9 +8,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use garrison_model::Micros;
-use garrison_telemetry::{
-    AdmitLimits, BatchHeader, DecodeLimits, Table, TextColumn, admit, decode_ipc,
-};
+use garrison_telemetry::{AdmitLimits, BatchHeader, DecodeLimits, Table, TextColumn, admit, decode_ipc};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -41,12 +39,7 @@ pub(super) struct Prepared {
 }
 
 /// Decodes, admits and checks.
-pub(super) fn prepare(
-    table: &Table,
-    payload: &[u8],
-    created: Micros,
-    now: Micros,
-) -> Result<Prepared, Refusal> {
+pub(super) fn prepare(table: &Table, payload: &[u8], created: Micros, now: Micros) -> Result<Prepared, Refusal> {
     let decoded = decode_ipc(payload, &DecodeLimits::default())
         .map_err(|e| Refusal { code: "batch_malformed", message: e.to_string() })?;
     let admitted = admit(table, decoded, &AdmitLimits::default())

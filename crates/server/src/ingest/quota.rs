@@ -79,7 +79,7 @@ impl Quotas {
             let boots = f64::from(l.device_boots_per_hour);
             q.new_boots.refill(boots / 3600.0, boots, now);
             if q.new_boots.level < 1.0 {
-                return Some(("quota_boots", Duration::from_secs(600)));
+                return Some(("quota_boots", Duration::from_mins(10)));
             }
             q.new_boots.level -= 1.0;
             if q.boots.len() == BOOTS_MAX {

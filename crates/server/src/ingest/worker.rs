@@ -55,7 +55,9 @@ pub(super) fn run(mut jobs: mpsc::Receiver<Job>, metrics: &Metrics, observers: &
                 let work = AssertUnwindSafe(|| match complete(&header, &name, &batch, &kept, received) {
                     Ok(batch) => {
                         let stored = Stored { header, batch, received, urgent };
-                        observers.iter().for_each(|o| o.observe(&stored));
+                        for observer in observers {
+                            observer.observe(&stored);
+                        }
                     }
                     Err(error) => {
                         metrics.observer_panics.inc();

@@ -65,13 +65,13 @@ fn tls(certificate: &Path, key: &Path) -> anyhow::Result<rustls::ServerConfig> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .with_context(|| format!("cannot read certificates from `{}`", certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("cannot read a key from `{}`", key.display()))?;
-    let mut config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .context("the HTTP certificate and key do not fit")?;
+    let key =
+        PrivateKeyDer::from_pem_file(key).with_context(|| format!("cannot read a key from `{}`", key.display()))?;
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("the HTTP certificate and key do not fit")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -47,15 +47,15 @@ pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>) -> Vec<JoinHan
             async move { shared.fleet.flush(crate::now()).await }
         }),
         // Compaction and retention.
-        every(shared, "lake", Duration::from_secs(60), move || {
+        every(shared, "lake", Duration::from_mins(1), move || {
             let shared = Arc::clone(&lake);
             async move { shared.lake.maintain(crate::now()).await.map(drop) }
         }),
-        every(shared, "sessions", Duration::from_secs(600), move || {
+        every(shared, "sessions", Duration::from_mins(10), move || {
             let shared = Arc::clone(&people);
             async move { shared.identity.sweep(crate::now()).await }
         }),
-        every(shared, "gateway_certificate", Duration::from_secs(3_600), move || {
+        every(shared, "gateway_certificate", Duration::from_hours(1), move || {
             let gateway = Arc::clone(&gateway);
             async move { gateway.certificate_rotate(crate::now().0 / 1_000_000) }
         }),

@@ -72,7 +72,7 @@ async fn api_tokens(identity: &Identity) {
 }
 
 async fn fleet(db: &Db, identity: &Identity) {
-    let open = || Fleet::open(db.clone(), TenantId::first(), Duration::from_secs(300));
+    let open = || Fleet::open(db.clone(), TenantId::first(), Duration::from_mins(5));
     let fleet = open().await.unwrap();
     let (token, _) = identity.enrolment_token_create("t", 1, 2, NOW).await.unwrap();
     let mut devices = Vec::new();

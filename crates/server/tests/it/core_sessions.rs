@@ -209,10 +209,11 @@ async fn a_stopping_server_says_goodbye_and_keeps_what_it_acknowledged() {
     let folder = server.stop().await.unwrap();
     assert!(ending.await.unwrap().contains("shutting_down"));
     let server = TestServer::start_in(folder, |_| {}).await.unwrap();
-    let devices = server.server.shared.fleet.device_list(&garrison_server::fleet::DeviceFilter {
-        limit: 10,
-        ..Default::default()
-    });
+    let devices = server
+        .server
+        .shared
+        .fleet
+        .device_list(&garrison_server::fleet::DeviceFilter { limit: 10, ..Default::default() });
     assert_eq!(devices.items[0].row_count, 4);
     assert_eq!(server.stored(TABLE, &devices.items[0].id).unwrap(), [1, 2, 3, 4]);
     server.stop().await.unwrap();

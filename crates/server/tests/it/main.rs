@@ -1,5 +1,7 @@
 //! Tests of the whole server through its real doors.
 
+#![allow(clippy::unwrap_used)]
+
 mod core_crash;
 mod core_identity;
 mod core_postgres;
