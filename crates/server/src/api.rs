@@ -35,7 +35,7 @@ use utoipa_axum::routes;
 /// Bytes of a request's body; imports of rules may be larger.
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// Time for an answer; event streams are not bound by it.
-const TIME_MAX: Duration = Duration::from_secs(60);
+const TIME_MAX: Duration = Duration::from_mins(1);
 /// Requests at work at once; more are told to come again, so that memory stays bounded.
 const REQUESTS_MAX: usize = 256;
 

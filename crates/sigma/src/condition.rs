@@ -49,7 +49,7 @@ fn tokenize(text: &str) -> Result<Vec<String>, Refusal> {
             '(' | ')' => tokens.push(c.to_string()),
             _ if c.is_whitespace() => {}
             _ if c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '*' | '?' | '/' | ':' | '$' | '%') => {
-                word.push(c)
+                word.push(c);
             }
             _ => return Err((Code::ConditionSyntax, format!("`{c}` is not expected in a condition"))),
         }

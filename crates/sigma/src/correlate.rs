@@ -33,8 +33,11 @@ struct Source {
     group: Vec<String>,
     fields: Vec<String>,
     /// The same as targets, by table; empty for correlations.
-    tables: Vec<(String, Vec<Vec<Target>>, Vec<Vec<Target>>)>,
+    tables: Vec<TableTargets>,
 }
+
+/// A table, the targets to group by in it, and those to count.
+type TableTargets = (String, Vec<Vec<Target>>, Vec<Vec<Target>>);
 
 impl Compiled {
     pub fn tables(&self) -> Vec<String> {
@@ -523,10 +526,10 @@ impl Readers<'_> {
         let sources = engine.correlations().iter().flat_map(|c| &c.sources).filter(|s| s.rule == rule);
         for (_, group, fields) in sources.flat_map(|s| &s.tables).filter(|(name, _, _)| name == table) {
             for target in group.iter().chain(fields).flatten() {
-                if let Target::Column(column, _) = target {
-                    if !self.open.contains_key(column.as_ref()) {
-                        self.open.insert(column.to_string(), Reader::open(self.batch, column));
-                    }
+                if let Target::Column(column, _) = target
+                    && !self.open.contains_key(column.as_ref())
+                {
+                    self.open.insert(column.to_string(), Reader::open(self.batch, column));
                 }
             }
         }

@@ -85,7 +85,13 @@ impl Explainer<'_> {
                 all
             }
             // Every alternative that held is shown.
-            Search::Any(parts) => parts.iter().fold(false, |any, part| self.search(part, name, found) || any),
+            Search::Any(parts) => {
+                let mut any = false;
+                for part in parts {
+                    any |= self.search(part, name, found);
+                }
+                any
+            }
             Search::Item(item) => self.item(item, name, found),
         }
     }

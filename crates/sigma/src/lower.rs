@@ -180,10 +180,10 @@ impl Lowering<'_> {
         for test in flat {
             match test {
                 Test::Null | Test::Exists(false) => {
-                    parts.push(Expr::and(targets.iter().map(|t| Self::absent(t)).collect()));
+                    parts.push(Expr::and(targets.iter().map(Self::absent).collect()));
                 }
                 Test::Exists(true) => {
-                    parts.push(Expr::negate(Expr::and(targets.iter().map(|t| Self::absent(t)).collect())));
+                    parts.push(Expr::negate(Expr::and(targets.iter().map(Self::absent).collect())));
                 }
                 Test::Field { field, how, cased } => {
                     let right = self.map.field(self.source, self.route, field);

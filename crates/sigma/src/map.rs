@@ -86,7 +86,7 @@ pub trait FieldMap: Send + Sync {
     /// Where keywords are looked for.
     fn keywords(&self, source: &LogSource, route: &Route) -> Vec<Target>;
     /// The column with the time of a row.
-    fn time_column(&self) -> &str {
+    fn time_column(&self) -> &'static str {
         "Timestamp"
     }
 }

@@ -53,9 +53,12 @@ pub(crate) struct Part {
     pub null: Vec<Predicate>,
 }
 
+/// What is asked of one derivation of a column while the plan is built.
+type PartBuilder = (Derive, MatcherBuilder, Vec<Predicate>);
+
 #[derive(Default)]
 struct Builder {
-    columns: Vec<(String, Vec<(Derive, MatcherBuilder, Vec<Predicate>)>)>,
+    columns: Vec<(String, Vec<PartBuilder>)>,
     known: HashMap<String, Predicate>,
     weights: Vec<f64>,
     row_tests: Vec<RowTest>,

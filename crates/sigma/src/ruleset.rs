@@ -8,6 +8,7 @@ use crate::rule::{self, Body, Level, LogSource, Rule, RuleIndex, RuleKind};
 use crate::yaml::{self, Kind, Node};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 /// How to load rules.
@@ -158,13 +159,16 @@ impl Loader<'_> {
             rule.id = derived_id(&format!("{}\0{}\0{}", rule.source, index.0, rule.text));
         }
         self.set.by_id.insert(rule.id.clone(), index);
-        if rule.body != Body::None {
-            if let Some(name) = rule.name.clone() {
-                if self.set.by_name.contains_key(&name) {
-                    let message = format!("the name `{}` is taken", shown(&name));
+        if rule.body != Body::None
+            && let Some(name) = rule.name.clone()
+        {
+            match self.set.by_name.entry(name) {
+                Entry::Occupied(taken) => {
+                    let message = format!("the name `{}` is taken", shown(taken.key()));
                     rule.diagnostics.push(Diagnostic::new(Code::DuplicateName, "name", rule.line, message));
-                } else {
-                    self.set.by_name.insert(name, index);
+                }
+                Entry::Vacant(free) => {
+                    free.insert(index);
                 }
             }
         }

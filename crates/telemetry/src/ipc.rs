@@ -149,8 +149,11 @@ fn preflight(bytes: &[u8], limits: &DecodeLimits) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// The metadata of the next message and what follows it; `None` at the end of the stream.
-fn next_message(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, DecodeError> {
+/// The metadata of a message and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// Splits off the next message; `None` at the end of the stream.
+fn next_message(bytes: &[u8]) -> Result<Option<Split<'_>>, DecodeError> {
     let word = |at: usize| -> Option<u32> { Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
     let Some(first) = word(0) else {
         return if bytes.is_empty() { Ok(None) } else { Err(DecodeError::Malformed) };

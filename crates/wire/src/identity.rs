@@ -18,10 +18,10 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 pub const GATEWAY_NAME: &str = "gateway.garrison.internal";
 
 /// How long a device certificate lasts; a sensor renews it when a third of it is left.
-pub const DEVICE_VALIDITY: Duration = Duration::from_secs(30 * 24 * 3600);
+pub const DEVICE_VALIDITY: Duration = Duration::from_hours(720);
 
 /// Clocks may differ by this much: certificates begin this long before they are issued.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
+pub const CLOCK_SKEW: Duration = Duration::from_hours(24);
 
 /// A certificate or key could not be made or read.
 #[derive(Debug, thiserror::Error)]

@@ -124,10 +124,10 @@ impl FieldMap for HuntingMap {
             },
         };
         // A rule may also be written for a hunting table by name.
-        if let Some(name) = source.service.as_deref().or(source.category.as_deref()) {
-            if let Some(table) = garrison_telemetry::tables().iter().find(|t| t.name.eq_ignore_ascii_case(name)) {
-                return vec![route(table.name, &[], platform)];
-            }
+        if let Some(name) = source.service.as_deref().or(source.category.as_deref())
+            && let Some(table) = garrison_telemetry::tables().iter().find(|t| t.name.eq_ignore_ascii_case(name))
+        {
+            return vec![route(table.name, &[], platform)];
         }
         match (source.category.as_deref(), source.service.as_deref()) {
             (Some(category), None) => {

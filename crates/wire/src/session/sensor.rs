@@ -85,7 +85,7 @@ const WINDOW_BATCHES_MAX: u32 = 1024;
 const WINDOW_BYTES_MAX: u64 = 64 << 20;
 const HEARTBEAT_MIN: u32 = 1;
 const HEARTBEAT_MAX: u32 = 300;
-const RETRY_MAX: Duration = Duration::from_secs(600);
+const RETRY_MAX: Duration = Duration::from_mins(10);
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)

@@ -1,8 +1,6 @@
 //! The rules that ship with Garrison, through the engine that runs them: each is accepted without a remark, fires on its
 //! attack samples, keeps quiet on its benign ones, and none above low fires on ordinary administration.
 
-// Helpers of tests may unwrap as tests do.
-#![allow(clippy::unwrap_used)]
 use garrison_sigma::{
     CorrelationState, Engine, HuntingMap, Level, Matches, Options, Origin, Platform, RuleIndex, RuleKind, RuleSet,
     Scratch,

@@ -1,8 +1,6 @@
 //! A Delta reader that is not ours reads what we wrote.
 
-mod fixture;
-
-use fixture::*;
+use crate::fixture::*;
 use garrison_lake::plan::CompactionPolicy;
 use garrison_lake::{Lake, LakeConfig};
 use garrison_model::Micros;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 fn the_reference_page_is_the_table() {
     let mut page = String::from(
         "# Diagnostics of Sigma rules\n\n\
-Generated from `crates/sigma/src/diagnostic.rs`; `UPDATE_DOCS=1 cargo test -p garrison-sigma --test reference` writes it anew.\n\
+Generated from `crates/sigma/src/diagnostic.rs`; `UPDATE_DOCS=1 cargo test -p garrison-sigma --test it reference` writes it anew.\n\
 An error means that the rule is not used; the other rules are.\n\
 Numbers are never reused.\n\n\
 | number | level | meaning | what to do |\n|---|---|---|---|\n",

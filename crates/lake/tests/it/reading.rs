@@ -1,9 +1,7 @@
 //! What a reader sees: pruned, ordered, consistent, and the same before and after maintenance.
 
-mod fixture;
-
+use crate::fixture::*;
 use arrow::array::RecordBatch;
-use fixture::*;
 use garrison_lake::plan::CompactionPolicy;
 use garrison_lake::{Cursor, Filter, Lake, LakeConfig, LakeError, Order, ScanRequest, TableSpec, Test};
 use garrison_model::Micros;

@@ -1,8 +1,6 @@
 //! What is acknowledged is stored once, whatever fails.
 
-mod fixture;
-
-use fixture::*;
+use crate::fixture::*;
 use garrison_lake::{Appended, Lake, LakeConfig, LakeError};
 use std::io;
 use std::sync::atomic::Ordering;

@@ -1,5 +1,4 @@
 //! The one door of the case tests: a rule, rows as JSON, and which of them it holds on.
-#![allow(dead_code)]
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use garrison_sigma::{Engine, IdentityMap, Matches, Options, RuleSet, Scratch};

@@ -1,8 +1,6 @@
 //! The engine against a naive evaluator that shares no code with it, on random rules and rows; and no text whatever
 //! makes it panic.
 
-mod door;
-
 use garrison_sigma::{Engine, HuntingMap, Matches, Options, RuleSet, Scratch};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -151,8 +149,8 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let texts: Vec<String> = rules.iter().enumerate().map(|(n, r)| yaml(r, n)).collect();
-        let engine = door::engine(&texts.iter().map(String::as_str).collect::<Vec<_>>());
-        let batch = door::batch(&rows);
+        let engine = crate::door::engine(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let batch = crate::door::batch(&rows);
         let cut = cut.index(rows.len() + 1);
         let (mut scratch, mut matches) = (Scratch::with_bytes_max(2_000), Matches::new());
         let mut found = Vec::new();

@@ -1,7 +1,5 @@
 //! All eight types of correlation, chains, aliases, bounds; time is an input.
 
-mod door;
-
 use garrison_sigma::{CorrelationHit, CorrelationLimits, CorrelationState, Matches, Origin, Scratch};
 use serde_json::{Value, json};
 
@@ -11,7 +9,7 @@ title: c\nname: c\nlogsource: {category: c}\ndetection: {s: {f: c}, condition: s
 
 /// Rows as (second, f, g, h); each comes alone, at its time. Then `until` passes.
 fn run(correlation: &str, rows: &[(i64, &str, &str, i64)], until: i64) -> Vec<CorrelationHit> {
-    let engine = door::engine(&[&format!("{BASE}{correlation}")]);
+    let engine = crate::door::engine(&[&format!("{BASE}{correlation}")]);
     for (index, rule) in engine.rules().iter() {
         assert!(engine.is_usable(index), "{}: {:?}", rule.title, engine.diagnostics(index));
     }
@@ -19,7 +17,7 @@ fn run(correlation: &str, rows: &[(i64, &str, &str, i64)], until: i64) -> Vec<Co
     let mut hits = Vec::new();
     for (number, (second, f, g, h)) in rows.iter().enumerate() {
         let g = if g.is_empty() { Value::Null } else { Value::from(*g) };
-        let batch = door::batch(&[json!({"f": f, "g": g, "h": h})]);
+        let batch = crate::door::batch(&[json!({"f": f, "g": g, "h": h})]);
         engine.evaluate(&mut scratch, "events", None, &batch, &mut matches);
         let origin = Origin { device: "d".into(), sequence_first: number as u64, received: second * 1_000_000 };
         hits.extend(state.observe(&engine, "events", &batch, &matches, &origin));
@@ -107,7 +105,7 @@ fn rules_of_a_correlation_are_quiet_unless_it_generates() {
         let text = format!(
             "{BASE}title: x\nid: x\ncorrelation: {{type: temporal, rules: [a, b], group-by: [g], timespan: 1m{generate}}}\n"
         );
-        let engine = door::engine(&[&text]);
+        let engine = crate::door::engine(&[&text]);
         let index = engine.rules().iter().find(|(_, r)| r.title == "a").unwrap().0;
         assert_eq!(engine.alerts(index), alerts);
         let free = engine.rules().iter().find(|(_, r)| r.title == "c").unwrap().0;
@@ -120,13 +118,15 @@ fn state_is_bounded() {
     let text = format!(
         "{BASE}title: x\nid: x\ncorrelation: {{type: event_count, rules: [a], group-by: [g], timespan: 1d, condition: {{gte: 50}}}}\n"
     );
-    let engine = door::engine(&[&text]);
+    let engine = crate::door::engine(&[&text]);
     let limits = CorrelationLimits { groups_max: 100, events_max: 10, rows_max: 5, value_bytes_max: 4 };
     let mut state = CorrelationState::with_limits(limits);
     let (mut scratch, mut matches) = (Scratch::new(), Matches::new());
     for n in 0..1_000 {
-        let batch =
-            door::batch(&[json!({"f": "a", "g": format!("{n:04}")}), json!({"f": "a", "g": "longer than four"})]);
+        let batch = crate::door::batch(&[
+            json!({"f": "a", "g": format!("{n:04}")}),
+            json!({"f": "a", "g": "longer than four"}),
+        ]);
         engine.evaluate(&mut scratch, "events", None, &batch, &mut matches);
         let origin = Origin { device: "d".into(), sequence_first: n, received: n as i64 * 1_000 };
         state.observe(&engine, "events", &batch, &matches, &origin);
@@ -144,8 +144,8 @@ fn filters_take_matches_away_in_both_spellings() {
         let text = format!(
             "{BASE}title: f\nlogsource: {{category: c}}\nfilter: {{rules: [a], selection: {{g|startswith: adm_}}, condition: {condition}}}\n"
         );
-        let engine = door::engine(&[&text]);
-        let batch = door::batch(&[
+        let engine = crate::door::engine(&[&text]);
+        let batch = crate::door::batch(&[
             json!({"f": "a", "g": "adm_x"}),
             json!({"f": "a", "g": "bob"}),
             json!({"f": "b", "g": "adm_x"}),
@@ -161,7 +161,7 @@ fn old_collections_are_read() {
     let text = "action: global\ntitle: g\nlogsource: {category: c}\ndetection: {condition: s}\n---\n\
 detection: {s: {f: a}}\n---\ndetection: {s: {f: b}}\n---\naction: repeat\nlevel: high\ndetection: {s: {f: c}}\n---\n\
 action: reset\n---\ntitle: alone\n";
-    let engine = door::engine(&[text]);
+    let engine = crate::door::engine(&[text]);
     let levels: Vec<_> = engine.rules().iter().map(|(i, r)| (engine.is_usable(i), r.level.as_str())).collect();
     assert_eq!(levels, [(true, "medium"), (true, "medium"), (true, "high"), (false, "medium")]);
 }

@@ -1,8 +1,6 @@
 //! Every modifier, every form of search and every diagnostic, as data through one door.
 
-mod door;
-
-use door::{check, check_codes};
+use crate::door::{check, check_codes};
 
 #[test]
 fn plain_values_compare_without_case() {
@@ -145,7 +143,7 @@ fn conditions_combine_searches() {
         ("1 of _*", "000010"),
         ("[a1 and a2, _x]", "001110"),
     ] {
-        door::check_detection(&rule(condition), rows, expected);
+        crate::door::check_detection(&rule(condition), rows, expected);
     }
 }
 
