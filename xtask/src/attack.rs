@@ -3,12 +3,12 @@
 //! This program, copied under the names `apache2` and `xmrig` into a folder of its own below the temporary folder, plays
 //! two parts: a web server with a hole that runs what a request asks for, and a miner that mines nothing.
 
-use crate::tools::{Done, Failure, paint};
+use crate::tools::{Done, Failure, paint, wait_for};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 /// If this program runs under the name of a part, plays it.
@@ -31,7 +31,7 @@ fn web_server() -> ExitCode {
     let Some(key) = std::env::args().nth(1) else { return ExitCode::from(2) };
     let Ok(listener) = TcpListener::bind("127.0.0.1:0") else { return ExitCode::FAILURE };
     let Ok(address) = listener.local_addr() else { return ExitCode::FAILURE };
-    println!("{}", address.port());
+    println!("{} {}", address.port(), std::process::id());
     for stream in listener.incoming().take(32).flatten() {
         if serve(stream, &key).is_none() {
             return ExitCode::SUCCESS;
@@ -79,7 +79,7 @@ pub fn run(quiet: bool) -> Done {
 /// A played attack; dropping it undoes what is left.
 pub struct Attack {
     folder: PathBuf,
-    server: Child,
+    server: u32,
     port: u16,
     key: String,
 }
@@ -94,15 +94,22 @@ impl Attack {
         let folder = std::env::temp_dir().join(format!(".garrison-demo-{}", std::process::id()));
         std::fs::create_dir(&folder)?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
-        let me = std::env::current_exe()?;
         let web = folder.join("apache2");
-        std::fs::copy(&me, &web)?;
-        let mut server = Command::new(&web).arg(&key).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        // Not by its name: a build may have replaced the file meanwhile.
+        std::fs::copy("/proc/self/exe", &web)?;
+        // A session of its own, below init, as a web server has it.
+        let mut launcher = Command::new("setsid");
+        // Only what a web server's environment holds; and the shells find no home of ours to read or write.
+        launcher.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &folder);
+        launcher.arg("--fork").arg(&web).arg(&key).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut launched = launcher.spawn()?;
         let mut line = String::new();
-        if let Some(out) = server.stdout.take() {
+        if let Some(out) = launched.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;
         }
-        let port = line.trim().parse().map_err(|_| Failure("the demo's web server did not start".into()))?;
+        launched.wait()?;
+        let numbers = line.trim().split_once(' ').and_then(|(p, s)| Some((p.parse().ok()?, s.parse().ok()?)));
+        let (port, server) = numbers.ok_or_else(|| Failure("the demo's web server did not start".into()))?;
         Ok(Self { folder, server, port, key })
     }
 
@@ -161,9 +168,8 @@ impl Attack {
 
         say("T1496", "something that looks like a miner runs");
         let miner = format!("{folder}/xmrig");
-        std::fs::copy(std::env::current_exe()?, &miner)?;
         self.through_the_hole(&format!(
-            "{miner} -o stratum+tcp://127.0.0.1:3333 -u demo --donate-level 1 --cpu-priority 0"
+            "cp {folder}/apache2 {miner} && {miner} -o stratum+tcp://127.0.0.1:3333 -u demo --donate-level 1 --cpu-priority 0"
         ))?;
         Ok(())
     }
@@ -178,8 +184,14 @@ impl Attack {
     }
 
     fn clean(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
+            let _ = write!(stream, "GET /quit HTTP/1.1\r\nX-Key: {}\r\n\r\n", self.key);
+        }
+        let process = PathBuf::from(format!("/proc/{}/exe", self.server));
+        let ours = || std::fs::read_link(&process).is_ok_and(|exe| exe.starts_with(&self.folder));
+        if wait_for(Duration::from_secs(2), || (!ours()).then_some(())).is_none() {
+            let _ = Command::new("kill").args(["-KILL", &self.server.to_string()]).status();
+        }
         let ours = std::fs::read_to_string(CRON).is_ok_and(|t| t == "@yearly root /bin/true\n");
         if ours {
             let _ = std::fs::remove_file(CRON);

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything, in the order in which it fails fastest.
 
-use crate::tools::{Done, cargo, command, fail, find, output, root, run, skip};
+use crate::tools::{Done, cargo, command, fail, find, output, root, run, skip, target};
 use crate::{packages, stage, tidy};
 use std::process::Command;
 
@@ -95,14 +95,14 @@ fn live() -> Done {
         console_packages()?;
     }
     let stage = stage::Stage::build_and_start()?;
-    let attack = std::env::current_exe()?.display().to_string();
+    let attack = target().join("debug/xtask").display().to_string();
     let tested = stage.sign_in_link().and_then(|link| {
         let mut c = npm(&["run", "--silent", "e2e:live"]);
         // The browser test plays the attack itself, once it watches the queue.
         c.env("GARRISON_CONSOLE_URL", link).env("GARRISON_ATTACK", format!("{attack} attack"));
         run("console: live in the browser", &mut c)
     });
-    let shown = stage.incident_with_tree();
+    let shown = stage.incident().and_then(|id| stage.garrison(&["incident", "show", &id.to_string()]));
     let stopped = stage.stop();
     tested?;
     let tree = shown?;

@@ -1,4 +1,4 @@
-//! `cargo xtask`: the project's own commands. It uses nothing but the standard library, so that it builds in a second
+//! `cargo xtask`: the project's own commands. It uses little but the standard library, so that it builds in a second
 //! on a machine that has nothing yet.
 
 use std::process::ExitCode;

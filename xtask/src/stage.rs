@@ -20,7 +20,8 @@ pub struct Stage {
 impl Stage {
     /// Builds both programs, starts the server, enrols this machine and starts the sensor.
     pub fn build_and_start() -> Done<Self> {
-        let args = ["build", "-p", "garrison-server", "-p", "garrison-sensor"];
+        // All of the workspace, as the tests build it: a part of it would be built anew with other features.
+        let args = ["build", "--workspace", "--bins"];
         run("building (the first time this takes several minutes)", cargo().args(args))?;
         let mut stage = Self::start(&target().join("debug"))?;
         stage.start_sensor()?;
@@ -127,23 +128,21 @@ impl Stage {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// The incident with the most alerts, as the terminal shows it, once it has at least four.
-    pub fn incident_with_tree(&self) -> Done<String> {
+    /// The incident with the most alerts, once it has at least four.
+    pub fn incident(&self) -> Done<u64> {
         let found = wait_for(Duration::from_secs(30), || {
-            let list = self.garrison(&["incident", "list", "--output", "json"]).ok()?;
-            let best = list
-                .split("\"id\":")
-                .skip(1)
-                .filter_map(|part| {
-                    let id: u64 = part.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-                    let alerts: u64 = json_text(part, "alertCount")?.parse().ok()?;
-                    Some((alerts, id))
-                })
-                .max()?;
+            let list = self.garrison(&["incident", "list", "--output", "ndjson"]).ok()?;
+            let best = list.lines().filter_map(|line| {
+                // Incidents have numbers, devices have quoted texts.
+                let number = |part: &str| part.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+                let id: u64 = line.split("\"id\":").skip(1).find_map(number)?;
+                let alerts: u64 = json_text(line, "alertCount")?.parse().ok()?;
+                Some((alerts, id))
+            });
+            let best = best.max()?;
             (best.0 >= 4).then_some(best.1)
         });
-        let Some(id) = found else { return fail("no incident with four alerts came within 30 seconds") };
-        self.garrison(&["incident", "show", &id.to_string()])
+        found.map_or_else(|| fail("no incident with four alerts came within 30 seconds"), Ok)
     }
 
     /// Where sensors connect to.

@@ -178,7 +178,10 @@ impl Lake {
         let lake = self.clone();
         let started = std::thread::Builder::new().name("lake-maintain".to_owned()).spawn(move || {
             let Some(runtime) = lake.owner.runtime.as_ref() else { return };
-            let _ = reply.send(runtime.block_on(crate::maintain::maintain(&lake.owner.shared, now)));
+            let done = runtime.block_on(crate::maintain::maintain(&lake.owner.shared, now));
+            // Whoever waits for the answer may open the folder anew at once.
+            drop(lake);
+            let _ = reply.send(done);
         });
         started.map_err(LakeError::io("start a thread for", &self.owner.shared.root))?;
         answer.await.unwrap_or(Err(LakeError::Closed))
@@ -369,14 +372,26 @@ async fn open_table(root: &Path, spec: &crate::spec::TableSpec) -> Result<(Arc<L
     Ok((Arc::new(LakeTable::new(spec.clone(), log, files)), through))
 }
 
+/// Two seconds.
+const LOCK_TRIES: u32 = 40;
+
 fn take_lock(root: &Path) -> Result<File, LakeError> {
     let path = root.join("LOCK");
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(LakeError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(LakeError::Locked { path: root.to_owned() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(LakeError::io("lock", &path)(error)),
+    // A process that was being started when the former owner closed holds its files until it runs its own program;
+    // so does an owner that is just ending. Both take a moment.
+    let mut tries = LOCK_TRIES;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            Err(std::fs::TryLockError::WouldBlock) => return Err(LakeError::Locked { path: root.to_owned() }),
+            Err(std::fs::TryLockError::Error(error)) => return Err(LakeError::io("lock", &path)(error)),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ fn python() -> Result<PathBuf, String> {
 }
 
 const SCRIPT: &str = r#"
-import datetime, sys
+import datetime, os, sys
 from deltalake import DeltaTable
 import pyarrow.compute as pc
 table = DeltaTable(sys.argv[1])
@@ -40,6 +40,8 @@ print(rows.num_rows, pc.sum(rows["ReportId"]).as_py(), pc.count_distinct(rows["D
       len(table.files()) if hasattr(table, "files") else len(table.file_uris()))
 one = table.to_pyarrow_table(filters=[("EventDate", "=", datetime.date(2026, 11, 22))], columns=["ReportId"])
 print(one.num_rows)
+sys.stdout.flush()
+os._exit(0)  # its threads may still run; ending them in order is not what is tested
 "#;
 
 #[test]

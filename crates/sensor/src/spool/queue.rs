@@ -20,6 +20,9 @@ const SHED_TRIES_MAX: usize = 8;
 /// A fully answered segment that is still written to is replaced beyond this size, so that an idle queue is small.
 const ANSWERED_BYTES_MAX: u64 = 1 << 20;
 
+/// How often the lock on the folder is tried: for one second.
+const LOCK_TRIES: u32 = 20;
+
 /// The queue. All methods may be called from several threads.
 #[derive(Debug)]
 pub struct Spool {
@@ -84,10 +87,18 @@ impl Spool {
             .mode(0o600)
             .open(folder.join("lock"))
             .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(SpoolError::InUse(folder.to_owned())),
-            Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+        // A process that was being started when a former sensor closed holds its files until it runs its own program.
+        let mut tries = LOCK_TRIES;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(std::fs::TryLockError::WouldBlock) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+                Err(std::fs::TryLockError::WouldBlock) => return Err(SpoolError::InUse(folder.to_owned())),
+                Err(std::fs::TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
         let Found { segments, index_next, sequence_next, recovered, losses } = recover(folder, boot, now)?;
         let mut inner = Inner {

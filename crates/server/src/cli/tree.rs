@@ -7,8 +7,12 @@ use std::collections::HashMap;
 /// Deepest indentation that is drawn; deeper processes stay at it. A story has at most 512 processes.
 const DEPTH_MAX: usize = 40;
 
-/// Activities shown below one process; more are counted.
-const ACTIVITIES_MAX: usize = 8;
+/// Activities without an alert shown below one process with one, and below any other; more are counted.
+const ACTIVITIES_MAX: usize = 5;
+const ACTIVITIES_ELSEWHERE_MAX: usize = 2;
+
+/// Processes shown below one although neither they nor what they started has an alert; more are counted.
+const QUIET_CHILDREN_MAX: usize = 3;
 
 /// Draws one tree; alerts stand beside their process or activity.
 pub fn render(printer: &Printer, tree: &StoryTree, alerts: &[Alert]) -> Vec<String> {
@@ -44,22 +48,35 @@ fn node(
         printer.paint("35", &user),
         command
     ));
-    let has_more = !process.children.is_empty();
+    let (children, folded) = children_shown(process);
+    let has_more = !children.is_empty() || folded > 0;
     let below = format!("{rest}{}", if has_more { "│ " } else { "  " });
     for id in &process.alert_ids {
         alert_line(printer, &below, alerts.get(id.as_str()), lines);
     }
     // Children and activities in order of time would weave lines together; activities first reads better.
-    for activity in process.activities.iter().take(ACTIVITIES_MAX) {
-        activity_line(printer, &below, activity, alerts, lines);
+    let mut quiet = if hot { ACTIVITIES_MAX } else { ACTIVITIES_ELSEWHERE_MAX };
+    let mut more = 0;
+    for activity in &process.activities {
+        if activity.alert_ids.is_empty() && quiet == 0 {
+            more += 1;
+            continue;
+        }
+        quiet -= usize::from(activity.alert_ids.is_empty());
+        activity_line(printer, &below, activity, lines);
+        // An alert of the process itself was said above.
+        for id in activity.alert_ids.iter().filter(|id| !process.alert_ids.contains(id)) {
+            alert_line(printer, &below, alerts.get(id.as_str()), lines);
+        }
     }
-    if process.activities.len() > ACTIVITIES_MAX {
-        let more = process.activities.len() - ACTIVITIES_MAX;
-        lines.push(printer.paint("2", &format!("{below}  … and {more} more activities")));
+    if more > 0 {
+        lines.push(
+            printer.paint("2", &format!("{below}  … and {more} more {}", plural(more, "activity", "activities"))),
+        );
     }
-    let count = process.children.len();
-    for (i, child) in process.children.iter().enumerate() {
-        let last = i + 1 == count;
+    let count = children.len();
+    for (i, child) in children.into_iter().enumerate() {
+        let last = i + 1 == count && folded == 0;
         let (branch, space) = if depth >= DEPTH_MAX {
             ("", "")
         } else if last {
@@ -69,6 +86,43 @@ fn node(
         };
         node(printer, child, &format!("{rest}{branch}"), &format!("{rest}{space}"), alerts, depth + 1, lines);
     }
+    if folded > 0 {
+        let words = format!("{rest}└─ … and {folded} more {}", plural(folded, "process", "processes"));
+        lines.push(printer.paint("2", &words));
+    }
+}
+
+fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+/// Whether the process or anything that it started has an alert.
+fn is_hot(process: &ProcessNode) -> bool {
+    !process.alert_ids.is_empty()
+        || process.activities.iter().any(|a| !a.alert_ids.is_empty())
+        || process.children.iter().any(is_hot)
+}
+
+/// The children to draw, and how many processes are folded away.
+fn children_shown(process: &ProcessNode) -> (Vec<&ProcessNode>, usize) {
+    let mut quiet = QUIET_CHILDREN_MAX;
+    let mut folded = 0;
+    let mut shown = Vec::new();
+    for child in &process.children {
+        if is_hot(child) {
+            shown.push(child);
+        } else if quiet > 0 {
+            quiet -= 1;
+            shown.push(child);
+        } else {
+            folded += size(child);
+        }
+    }
+    (shown, folded)
+}
+
+fn size(process: &ProcessNode) -> usize {
+    1 + process.children.iter().map(size).sum::<usize>()
 }
 
 fn alert_line(printer: &Printer, below: &str, alert: Option<&&Alert>, lines: &mut Vec<String>) {
@@ -85,19 +139,10 @@ fn alert_line(printer: &Printer, below: &str, alert: Option<&&Alert>, lines: &mu
     }
 }
 
-fn activity_line(
-    printer: &Printer,
-    below: &str,
-    activity: &Activity,
-    alerts: &HashMap<&str, &Alert>,
-    lines: &mut Vec<String>,
-) {
+fn activity_line(printer: &Printer, below: &str, activity: &Activity, lines: &mut Vec<String>) {
     let width = printer.width.saturating_sub(below.chars().count() + 4).max(20);
     let words = cut(&format!("{}: {}", clean(&activity.action_type), clean(&activity.summary)), width);
     lines.push(format!("{}  {} {words}", printer.paint("2", below), printer.paint("2", "·")));
-    for id in &activity.alert_ids {
-        alert_line(printer, below, alerts.get(id.as_str()), lines);
-    }
 }
 
 fn cut(text: &str, max: usize) -> String {
@@ -130,6 +175,19 @@ mod tests {
             activities: vec![],
             children,
         }
+    }
+
+    #[test]
+    fn what_is_far_from_alerts_is_folded() {
+        let children = (0..9).map(|n| process("ls", 10 + n, vec![])).collect();
+        let tree = StoryTree {
+            device: DeviceRef { id: DeviceId::new("ab".repeat(20)).unwrap(), name: "web-1".into() },
+            root: process("bash", 1, children),
+        };
+        let printer = Printer { format: Format::Table, colour: false, width: 120 };
+        let lines = render(&printer, &tree, &[]);
+        assert_eq!(lines.len(), 2 + QUIET_CHILDREN_MAX + 1);
+        assert_eq!(lines[5], "└─ … and 6 more processes");
     }
 
     #[test]

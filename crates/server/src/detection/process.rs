@@ -383,7 +383,7 @@ pub fn is_system_root(fact: &ProcessFact, parent_is_root: bool) -> bool {
 pub fn own_tree(chain: &[ProcessFact]) -> &[ProcessFact] {
     for (index, fact) in chain.iter().enumerate() {
         let parent_is_root = match chain.get(index + 1) {
-            Some(parent) => is_system_root(parent, true),
+            Some(parent) => is_system_root(parent, false),
             None => {
                 matches!(fact.parent_pid, Some(0 | 1))
                     || fact.parent_file_name.as_deref().is_some_and(|n| SYSTEM_ROOTS.contains(&n))

@@ -96,13 +96,16 @@ pub async fn user_run(command: UserCommand, globals: &Globals) -> Result<(), Cli
 }
 
 fn link_show(client: &Client, printer: &Printer, made: &Value) -> Result<(), CliError> {
-    if !printer.is_table() {
-        return printer.json(made);
-    }
     let link = made["link"].as_str().unwrap_or_default();
     let base = client.base();
     let base = base.strip_suffix("/api/v1").unwrap_or(base);
-    printer.line(&format!("{base}/sign-in?link={link}"));
+    let url = format!("{base}/sign-in?link={link}");
+    if !printer.is_table() {
+        let mut made = made.clone();
+        made["url"] = Value::String(url);
+        return printer.json(&made);
+    }
+    printer.line(&url);
     eprintln!("The link holds for one hour and one sign-in.");
     Ok(())
 }
