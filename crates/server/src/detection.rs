@@ -392,8 +392,13 @@ impl Detection {
             }
             self.write(drafts).await;
             drop(tickets);
+            // A stopping server flushes when nothing more can come; the loop itself must not keep the room alive.
+            let last = !waiting.is_empty() && self.shared.stop.is_cancelled();
             for done in waiting {
                 let _ = done.send(());
+            }
+            if last {
+                return;
             }
         }
     }
