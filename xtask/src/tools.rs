@@ -24,9 +24,12 @@ pub fn fail<T>(words: impl Into<String>) -> Done<T> {
     Err(Failure(words.into()))
 }
 
-/// The checkout.
+/// The checkout. Asked of the cargo that started us first: clones may share a build folder, and then the compiled-in path
+/// is that of whichever clone built this program.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let own = own.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    own.parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
 /// The user's cache folder for this project.

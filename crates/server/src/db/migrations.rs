@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn migrations_are_in_order_and_all_files_are_listed() {
         assert!(MIGRATIONS.windows(2).all(|w| w[0].number < w[1].number));
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/migrations");
+        let folder = &format!("{}/../../schema/migrations", std::env::var("CARGO_MANIFEST_DIR").unwrap());
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let stem = name.strip_suffix(".sql").unwrap();

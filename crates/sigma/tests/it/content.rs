@@ -35,7 +35,7 @@ const TACTICS: [&str; 14] = [
 ];
 
 fn content() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../content")
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../content")
 }
 
 /// Files below a folder with this ending, in order of their paths.

@@ -22,7 +22,7 @@ Numbers are never reused.\n\n\
         )
         .unwrap();
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/sigma-diagnostics.md");
+    let path = &format!("{}/../../docs/reference/sigma-diagnostics.md", std::env::var("CARGO_MANIFEST_DIR").unwrap());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, &page).unwrap();
     }
