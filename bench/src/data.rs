@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 
 /// Path and text of every rule file of the public corpus.
 pub fn rules() -> anyhow::Result<Vec<(String, String)>> {
-    let folder = std::env::var_os("GARRISON_TEST_DATA")
-        .map_or_else(|| PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())).join("../../shared/data"), PathBuf::from);
+    let folder = std::env::var_os("GARRISON_TEST_DATA").map_or_else(
+        || {
+            PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()))
+                .join("../../shared/data")
+        },
+        PathBuf::from,
+    );
     let path = folder.join("sigma-rules.tar.zst");
     let file = std::fs::File::open(&path).with_context(|| format!("cannot open `{}`", path.display()))?;
     let mut bytes = Vec::new();

@@ -96,7 +96,7 @@ fn live() -> Done {
     }
     let stage = stage::Stage::build_and_start()?;
     let attack = target().join("debug/xtask").display().to_string();
-    let tested = stage.sign_in_link().and_then(|link| {
+    let tested = stage.clear_queue().and_then(|()| stage.sign_in_link()).and_then(|link| {
         let mut c = npm(&["run", "--silent", "e2e:live"]);
         // The browser test plays the attack itself, once it watches the queue.
         c.env("GARRISON_CONSOLE_URL", link).env("GARRISON_ATTACK", format!("{attack} attack"));

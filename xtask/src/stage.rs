@@ -128,14 +128,24 @@ impl Stage {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
+    /// Resolves what is in the queue: what was found already running when the sensor started is no attack of ours, and a
+    /// resolved incident takes no further alerts.
+    pub fn clear_queue(&self) -> Done {
+        // What the first look at /proc found is matched within this.
+        std::thread::sleep(Duration::from_secs(3));
+        let list = self.garrison(&["incident", "list", "--output", "ndjson"])?;
+        for id in list.lines().filter_map(incident_id) {
+            self.garrison(&["incident", "update", "--status", "resolved", &id.to_string()])?;
+        }
+        Ok(())
+    }
+
     /// The incident with the most alerts, once it has at least four.
     pub fn incident(&self) -> Done<u64> {
         let found = wait_for(Duration::from_secs(30), || {
             let list = self.garrison(&["incident", "list", "--output", "ndjson"]).ok()?;
             let best = list.lines().filter_map(|line| {
-                // Incidents have numbers, devices have quoted texts.
-                let number = |part: &str| part.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
-                let id: u64 = line.split("\"id\":").skip(1).find_map(number)?;
+                let id = incident_id(line)?;
                 let alerts: u64 = json_text(line, "alertCount")?.parse().ok()?;
                 Some((alerts, id))
             });
@@ -172,6 +182,13 @@ impl Stage {
     pub fn leave(self) -> (u32, u32) {
         (self.server.id(), self.sensor.id())
     }
+}
+
+/// The number of an incident in a line of the list.
+fn incident_id(line: &str) -> Option<u64> {
+    // Incidents have numbers, devices have quoted texts.
+    let number = |part: &str| part.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
+    line.split("\"id\":").skip(1).find_map(number)
 }
 
 fn path(path: &Path) -> String {

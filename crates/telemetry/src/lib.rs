@@ -179,7 +179,8 @@ mod tests {
     /// Names and types must be those of the hunting schema that existing queries were written for.
     #[test]
     fn tables_are_those_of_the_hunting_schema() {
-        let path = &format!("{}/../../../shared/reference/hunting-schema.json", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+        let path =
+            &format!("{}/../../../shared/reference/hunting-schema.json", std::env::var("CARGO_MANIFEST_DIR").unwrap());
         let Ok(text) = std::fs::read_to_string(path) else {
             println!("skipped because ../shared/reference is absent");
             return;

@@ -184,6 +184,9 @@ pub fn exec(pid: i32, tty: String) -> Exec {
         None => (raw, false),
     };
     let memory_only = deleted && path.starts_with("/memfd:");
+    // An upgrade puts a new file in the old one's place, and what runs on still has the old one: nothing to report.
+    let replaced = || std::fs::symlink_metadata(format!("/proc/{pid}/root{path}")).is_ok_and(|m| m.is_file());
+    let deleted = deleted && (memory_only || !replaced());
     let image = std::fs::metadata(format!("/proc/{pid}/exe")).map_or(FileIdentity::default(), |m| identity(&m));
     let (arguments, cut) = limited(&format!("/proc/{pid}/cmdline"), ARGUMENTS_BYTES_MAX);
     let (environment, environment_cut) = limited(&format!("/proc/{pid}/environ"), ENVIRONMENT_BYTES_MAX);

@@ -257,7 +257,8 @@ pub struct Exec {
     pub image: FileIdentity,
     /// The image lives in memory only (`memfd_create`).
     pub memory_only: bool,
-    /// The image had been deleted when it was started, or was deleted since ([`Event::Found`]).
+    /// The image had been deleted when it was started, or was deleted since without another file in its place
+    /// ([`Event::Found`]).
     pub deleted: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Which incident an alert belongs to. One pure function decides; the store brings candidates and carries it out.
 //!
 //! What joins, strongest first:
-//! 1. **the same process tree**: a common ancestor that is not a system-wide root (see
+//! 1. **the same process tree**: a common ancestor at most [`TREE_ANCESTORS`] above that is not a system-wide root (see
 //!    [`crate::detection::process::SYSTEM_ROOTS`]), on the same device, within [`TREE_WINDOW`];
 //! 2. **the same entity** within [`ENTITY_WINDOW`]: the hash of a file that does not lie in a system folder, a public
 //!    address or a name the device talked to, or the same human account on the same device;
@@ -22,6 +22,9 @@ const HOUR: i64 = 3_600_000_000;
 
 /// A process tree stays one attack for a week: web shells are visited again.
 pub const TREE_WINDOW: i64 = 7 * 24 * HOUR;
+/// Ancestors that link, beside the process itself. What alerts link chains on, alert by alert, however deep an attack
+/// goes; but the far end of a long chain is somebody's session or build, not the attack.
+pub const TREE_ANCESTORS: usize = 5;
 /// Files, addresses and accounts link alerts within a day.
 pub const ENTITY_WINDOW: i64 = 24 * HOUR;
 /// Alerts on one device within a quarter of an hour are taken as one attack.
@@ -238,7 +241,7 @@ pub fn facts(alert: &Alert, lineage: &[Vec<ProcessFact>], time: Micros) -> Facts
         }
     };
     for chain in lineage {
-        for process in own_tree(chain) {
+        for process in near(chain) {
             let words = format!("same process tree below {} ({})", process.file_name, process.pid);
             push(Key::Process(device.to_owned(), process.key.clone()), words);
         }
@@ -278,6 +281,12 @@ pub fn facts(alert: &Alert, lineage: &[Vec<ProcessFact>], time: Micros) -> Facts
         entity_count: alert.evidence.len(),
         time,
     }
+}
+
+/// The processes of a chain that link: of the tree's own, the nearest.
+fn near(chain: &[ProcessFact]) -> &[ProcessFact] {
+    let own = own_tree(chain);
+    &own[..own.len().min(1 + TREE_ANCESTORS)]
 }
 
 /// A file that a package did not bring: the hash of `/usr/bin/bash` links nothing with nothing.
@@ -512,6 +521,14 @@ mod tests {
         let alert = alert(&["device/d"]);
         let got = joins(&alert, &[open(4, &[("device/d", 0)]), open(9, &[("device/d", 0)])]);
         assert_eq!(got, Some((4, "because device/d".into(), vec![])));
+    }
+
+    #[test]
+    fn far_ancestors_link_nothing() {
+        let fact = |n: i64| ProcessFact { key: n.to_string(), pid: 100 + n, ..Default::default() };
+        let chain: Vec<ProcessFact> = (0..20).map(fact).collect();
+        assert_eq!(near(&chain).len(), 1 + TREE_ANCESTORS);
+        assert_eq!(near(&chain[..3]), &chain[..3]);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 /// Unpacks one archive into memory: path and text of each file. None, said aloud, where the data is absent.
 fn archive(name: &str) -> Option<Vec<(String, Vec<u8>)>> {
-    let folder = std::env::var_os("GARRISON_TEST_DATA")
-        .map_or_else(|| PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../../shared/data"), PathBuf::from);
+    let folder = std::env::var_os("GARRISON_TEST_DATA").map_or_else(
+        || PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../../shared/data"),
+        PathBuf::from,
+    );
     let Ok(file) = std::fs::File::open(folder.join(name)) else {
         println!("skipped because ../shared/data is absent");
         return None;
