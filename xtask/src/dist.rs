@@ -8,7 +8,7 @@ pub fn run_dist() -> Done {
     let out = root().join("dist");
     std::fs::create_dir_all(&out)?;
     let tools = cache().join("tools");
-    for (tool, version) in [("cargo-deb", "3.8"), ("cargo-generate-rpm", "0.21")] {
+    for (tool, version) in [("cargo-deb", "^3.8"), ("cargo-generate-rpm", "^0.21")] {
         if !tools.join("bin").join(tool).exists() {
             let root = tools.display().to_string();
             run(
