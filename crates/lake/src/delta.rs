@@ -70,6 +70,13 @@ fn delta_fields(spec: &TableSpec) -> Vec<StructField> {
     schema.fields().iter().map(|f| StructField::nullable(f.name(), delta_type(f.data_type()))).collect()
 }
 
+/// Those of the columns with bounds that the table has.
+fn stat_columns(spec: &TableSpec) -> String {
+    let schema = spec.logical_schema();
+    let has = |column: &&&str| schema.field_with_name(column).is_ok();
+    crate::parquet_file::STAT_COLUMNS.iter().filter(has).copied().collect::<Vec<_>>().join(",")
+}
+
 impl DeltaLog {
     fn failed(&self, step: &'static str) -> impl FnOnce(DeltaTableError) -> LakeError {
         failed(step, &self.table)
@@ -103,7 +110,7 @@ impl DeltaLog {
                 .with_configuration([
                     // Bounds of the columns that we prune by, and no others: text statistics of command lines would
                     // make the log as large as the data.
-                    ("delta.dataSkippingStatsColumns", Some(crate::parquet_file::STAT_COLUMNS.join(",").as_str())),
+                    ("delta.dataSkippingStatsColumns", Some(stat_columns(spec).as_str())),
                     ("delta.checkpointInterval", Some("50")),
                     ("delta.logRetentionDuration", Some("interval 7 days")),
                     ("delta.enableExpiredLogCleanup", Some("true")),

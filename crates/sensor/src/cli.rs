@@ -350,7 +350,12 @@ fn health(config: &Config, field: Option<&str>, show: &Show) -> Exit {
         None => show.value(&health),
         Some(name) => match health.get(name) {
             Some(value) => show.bare(value),
-            None => return fail(Exit::NotFound, format!("there is no field `{name}`")),
+            None => {
+                return fail(
+                    Exit::NotFound,
+                    format!("there is no field `{name}`; `garrison-sensor health` shows all of them"),
+                );
+            }
         },
     }
     if health.get("healthy") == Some(&Value::Bool(true)) { Exit::Ok } else { Exit::Unhealthy }

