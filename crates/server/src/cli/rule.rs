@@ -236,6 +236,7 @@ async fn import(path: &Path, dry_run: bool, client: &Client, printer: &Printer) 
     let mut chunk = String::new();
     // Line of the chunk where a file begins, and which: the server counts lines of the whole chunk.
     let mut starts: Vec<(usize, usize)> = Vec::new();
+    let mut lines = 0_usize;
     let target = query("/rules/import", &[("dryRun", dry_run.then(|| "true".to_owned()))]);
     for (i, file) in files.iter().enumerate() {
         // What cannot be read, or is no text, is refused by itself: the other files go on.
@@ -243,9 +244,12 @@ async fn import(path: &Path, dry_run: bool, client: &Client, printer: &Printer) 
             Ok(bytes) => {
                 // What one file says of all its documents must not reach into the next.
                 chunk.push_str("\n---\naction: reset\n---\n");
-                starts.push((chunk.lines().count(), i));
                 let text = String::from_utf8_lossy(&bytes);
-                chunk.push_str(text.trim_start_matches('\u{feff}').trim_start_matches("---"));
+                let text = text.trim_start_matches('\u{feff}').trim_start_matches("---");
+                lines += 4;
+                starts.push((lines, i));
+                lines += text.matches('\n').count();
+                chunk.push_str(text);
             }
             Err(error) => {
                 total.refused += 1;
@@ -260,6 +264,7 @@ async fn import(path: &Path, dry_run: bool, client: &Client, printer: &Printer) 
                 place(&mut diagnostic.place, &starts, &files);
             }
             starts.clear();
+            lines = 0;
             total.added += answer.added;
             total.updated += answer.updated;
             total.unchanged += answer.unchanged;
@@ -294,9 +299,10 @@ fn place(words: &mut String, starts: &[(usize, usize)], files: &[PathBuf]) {
     let line = words.split_once("line ").map(|(_, rest)| rest);
     let line = line.and_then(|l| l.split(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok());
     let Some(line) = line else { return };
-    let Some((start, file)) = starts.iter().rev().find(|(start, _)| *start < line || *start == 0) else { return };
+    // What is said of a whole document bears the line before its first.
+    let Some((start, file)) = starts.iter().rev().find(|(start, _)| *start <= line) else { return };
     if let Some(file) = files.get(*file) {
-        *words = format!("({}:{})", file.display(), line - start);
+        *words = format!("({}:{})", file.display(), (line - start).max(1));
     }
 }
 
@@ -306,4 +312,26 @@ async fn switch(ids: &[String], enabled: bool, client: &Client) -> Result<(), Cl
         eprintln!("rule {id} is {}", if enabled { "on" } else { "off" });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_chunk_becomes_one_in_a_file() {
+        let files = [PathBuf::from("a.yml"), PathBuf::from("b.yml")];
+        let starts = [(4, 0), (18, 1)];
+        let placed = |words: &str| {
+            let mut words = words.to_owned();
+            place(&mut words, &starts, &files);
+            words
+        };
+        assert_eq!(placed("logsource (line 4)"), "(a.yml:1)");
+        assert_eq!(placed("detection.a (line 9)"), "(a.yml:5)");
+        assert_eq!(placed("(line 18)"), "(b.yml:1)");
+        assert_eq!(placed("(line 99999999999999999999999)"), "(line 99999999999999999999999)");
+        assert_eq!(placed("(line 2)"), "(line 2)");
+        assert_eq!(placed("condition"), "condition");
+    }
 }
