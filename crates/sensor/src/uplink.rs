@@ -151,7 +151,7 @@ impl Uplink {
             .max_decoding_message_size(garrison_wire::MESSAGE_BYTES_MAX)
             .max_encoding_message_size(garrison_wire::MESSAGE_BYTES_MAX);
         let (session, first) = SensorSession::start(self.hello(), now());
-        let mut run = Run { session, frames, content: None };
+        let mut run = Run { session, frames, content: None, told: Default::default() };
         if let Some(end) = self.act(&mut run, first) {
             return Ok(end);
         }
@@ -191,8 +191,12 @@ impl Uplink {
                 _ = tick.tick() => {
                     let time = now();
                     let mut actions = run.session.tick(time);
-                    if run.session.heartbeat_due(time) {
+                    // What changes what an operator sees of this machine is told at once, not with the next heartbeat:
+                    // after a start the greeting was sent before anything could be observed.
+                    let news = self.news();
+                    if run.session.heartbeat_due(time) || (run.session.is_ready() && news != run.told) {
                         actions.push(run.session.heartbeat(self.heartbeat(time), time));
+                        run.told = news;
                     }
                     if run.session.is_ready() && self.renewal_due(time.0 / 1_000_000, renew_after) {
                         match self.renew(&mut client).await {
@@ -350,6 +354,11 @@ impl Uplink {
         v1::Sight { subsystem: sight.subsystem, missing: sight.missing }
     }
 
+    /// What a heartbeat is sent early for.
+    fn news(&self) -> News {
+        (self.sight().subsystem, self.status.issues(), self.status.step().number())
+    }
+
     fn heartbeat(&self, time: Micros) -> v1::Heartbeat {
         let spool = self.spool.state();
         let mut issues = self.status.issues();
@@ -399,7 +408,12 @@ struct Run {
     session: SensorSession,
     frames: mpsc::Sender<v1::SensorFrame>,
     content: Option<tokio::task::JoinHandle<ContentResult>>,
+    /// What the last heartbeat of this connection said that an operator sees.
+    told: News,
 }
+
+/// Subsystem in use, issues of health, step of degradation.
+type News = (String, Vec<String>, u32);
 
 struct ContentResult {
     offered: (String, u64),
