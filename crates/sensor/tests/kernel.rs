@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use garrison_sensor::observe::*;
-use std::collections::HashSet;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -68,6 +67,12 @@ impl Eye {
                 panic!("not seen: {what}; of our children: {own:#?}; losses {:?}", self.observer.losses());
             }
         }
+    }
+
+    /// Takes what waits in the ring.
+    fn look(&mut self) {
+        let seen = &mut self.seen;
+        self.observer.poll(Duration::ZERO, &mut |o| seen.push(o));
     }
 
     fn of(&self, pid: u32) -> Vec<&Observation> {
@@ -385,23 +390,30 @@ fn a_signal_to_a_protected_process_is_seen() {
 fn every_start_of_a_storm_is_seen_or_counted_as_lost() {
     let Some(mut eye) = eye(ObserveMode::Auto) else { return };
     const STARTS: usize = 2000;
-    let mut pids = HashSet::new();
-    for _ in 0..STARTS {
-        let mut child = Command::new("/bin/true").spawn().unwrap();
-        pids.insert(child.id());
-        child.wait().unwrap();
+    for start in 0..=STARTS {
+        Command::new("/bin/true").status().unwrap();
+        if start % 16 == 0 {
+            eye.look();
+        }
     }
-    let last = Command::new("/bin/true").spawn().unwrap().wait_with_output();
-    drop(last);
     let own = std::process::id();
     let count = |seen: &[Observation]| {
         seen.iter().filter(|o| o.actor.parent_pid == own && matches!(o.event, Event::Exec(_))).count()
     };
-    eye.until("the storm", |seen| count(seen) > STARTS);
+    // What others on this machine do meanwhile may fill the ring as well: then the ledger must say at least what is missing.
+    for _ in 0..1000 {
+        eye.look();
+        let losses = eye.observer.losses();
+        if losses.numbered == losses.received + losses.ring_full && count(&eye.seen) + losses.ring_full as usize > STARTS {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let losses = eye.observer.losses();
-    assert_eq!(losses.ring_full, 0, "{losses:?}");
+    let seen = count(&eye.seen);
     assert_eq!(losses.bad_records, 0, "{losses:?}");
-    assert_eq!(count(&eye.seen), STARTS + 1);
+    assert!(seen <= STARTS + 1, "{seen} starts seen; {losses:?}");
+    assert!(seen + losses.ring_full as usize > STARTS, "{seen} starts seen; {losses:?}");
 }
 
 #[test]
