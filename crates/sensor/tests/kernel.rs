@@ -404,7 +404,9 @@ fn every_start_of_a_storm_is_seen_or_counted_as_lost() {
     for _ in 0..1000 {
         eye.look();
         let losses = eye.observer.losses();
-        if losses.numbered == losses.received + losses.ring_full && count(&eye.seen) + losses.ring_full as usize > STARTS {
+        if losses.numbered == losses.received + losses.ring_full
+            && count(&eye.seen) + losses.ring_full as usize > STARTS
+        {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
