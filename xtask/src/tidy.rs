@@ -8,11 +8,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("telemetry", &["model"]),
     ("sigma", &["telemetry", "model"]),
+    ("kql", &["telemetry"]),
     ("wire", &["model", "telemetry"]),
     ("lake", &["telemetry", "model"]),
     ("sensor", &["model", "telemetry", "sigma", "wire"]),
-    ("server", &["model", "telemetry", "sigma", "wire", "lake"]),
-    ("testkit", &["model", "telemetry", "sigma", "wire", "lake", "sensor", "server"]),
+    ("server", &["model", "telemetry", "sigma", "wire", "lake", "kql"]),
+    ("testkit", &["model", "telemetry", "sigma", "wire", "lake", "kql", "sensor", "server"]),
 ];
 
 /// Lines a source file may have; past 1,000 a wall is missing.

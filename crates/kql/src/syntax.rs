@@ -1,0 +1,1 @@
+//! Text to tree: tokens that cover every byte, and a tree that exists for broken text too.
