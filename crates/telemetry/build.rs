@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 struct Table {
     name: String,
     doc: String,
+    /// The feature that will write the table, where it is not built yet: the table is then always empty.
+    #[serde(default)]
+    feature: Option<String>,
     retention_days: u32,
     columns: Vec<Column>,
 }
@@ -77,8 +80,8 @@ fn render(tables: &[Table]) -> String {
     for t in tables {
         let _ = writeln!(
             w,
-            "Table {{ name: {:?}, doc: {:?}, retention_days: {}, columns: &[",
-            t.name, t.doc, t.retention_days
+            "Table {{ name: {:?}, doc: {:?}, feature: {:?}, retention_days: {}, columns: &[",
+            t.name, t.doc, t.feature, t.retention_days
         );
         for c in &t.columns {
             let kind = match c.kind.as_str() {
@@ -100,8 +103,10 @@ fn render(tables: &[Table]) -> String {
         let _ = writeln!(w, "] }},");
     }
     let _ = writeln!(w, "];");
+    // Nothing writes the others, so nothing needs their rows and builders.
+    let written = || tables.iter().filter(|t| t.feature.is_none());
     let _ = writeln!(w, "/// One borrowed row of each table; a field that is `None` is absent.\npub mod rows {{");
-    for t in tables {
+    for t in written() {
         let borrows = t.columns.iter().any(|c| matches!(c.kind.as_str(), "text" | "dynamic"));
         let life = if borrows { "<'a>" } else { "" };
         let _ = writeln!(
@@ -126,7 +131,7 @@ fn render(tables: &[Table]) -> String {
         w,
         "}}\n/// One typed builder a table.\npub mod builders {{ use super::rows; use crate::column::{{ColumnBuilder, TableBuilder}};"
     );
-    for t in tables {
+    for t in written() {
         let _ = writeln!(
             w,
             "/// Builds batches of `{0}`.\n#[derive(Debug)]\npub struct {0}Builder(TableBuilder);\nimpl Default for {0}Builder {{ fn default() -> Self {{ Self::new() }} }}\nimpl {0}Builder {{\n\

@@ -7,14 +7,14 @@ use crate::disk::{FolderDisk, WalDisk, create_folder_durably};
 use crate::entry::RowsHeader;
 use crate::error::LakeError;
 use crate::flusher::Flusher;
-use crate::positions::StreamPosition;
+use crate::positions::{StreamGap, StreamPosition};
 use crate::recover::{Recovered, Recovery, recover};
 use crate::scan::{Scan, ScanRequest, Snapshot, scan};
 use crate::stats::{DiskState, Figures, LakeStats, TableStats};
 use crate::table::{HotBatch, LakeTable};
 use crate::wal::{Submission, WalShared, WalWriter, lock};
 use bytes::Bytes;
-use garrison_model::{BootId, DeviceId};
+use garrison_model::{BootId, DeviceId, Micros};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -138,6 +138,19 @@ impl Lake {
     /// What is stored of one boot of a device; resent rows below are duplicates.
     pub fn stream(&self, device: &DeviceId, boot: &BootId) -> Option<StreamPosition> {
         lock(&self.owner.shared.wal.positions).get(device, boot).cloned()
+    }
+
+    /// Numbers that are missing in streams that rows came from at or after `since`, at most `gaps_max`, by device and
+    /// boot.
+    pub fn gaps(&self, since: Micros, gaps_max: usize) -> Vec<StreamGap> {
+        let mut gaps = lock(&self.owner.shared.wal.positions).gaps(since, gaps_max);
+        gaps.sort_by(|a, b| (&a.device, &a.boot, a.missing.first).cmp(&(&b.device, &b.boot, b.missing.first)));
+        gaps
+    }
+
+    /// The lake's folder.
+    pub fn root(&self) -> &Path {
+        &self.owner.shared.root
     }
 
     /// Names of all tables.

@@ -83,6 +83,17 @@ impl StreamPosition {
     }
 }
 
+/// Numbers of a stream that are not stored though later ones are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamGap {
+    /// Device.
+    pub device: DeviceId,
+    /// Boot that the numbers count in.
+    pub boot: BootId,
+    /// The missing numbers.
+    pub missing: SequenceRun,
+}
+
 /// All streams of a lake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamPositions {
@@ -111,6 +122,21 @@ impl StreamPositions {
         };
         stream.last_seen = stream.last_seen.max(seen);
         self.gaps_closed += stream.insert(run);
+    }
+
+    /// Gaps of streams that were heard at or after `since`.
+    pub(crate) fn gaps(&self, since: Micros, gaps_max: usize) -> Vec<StreamGap> {
+        let heard = self.streams.iter().filter(|(_, stream)| stream.last_seen >= since);
+        heard
+            .flat_map(|((device, boot), stream)| {
+                stream.runs.iter().zip(stream.runs.iter().skip(1)).map(|(before, after)| StreamGap {
+                    device: device.clone(),
+                    boot: boot.clone(),
+                    missing: SequenceRun { first: before.end, end: after.first },
+                })
+            })
+            .take(gaps_max)
+            .collect()
     }
 
     /// Number of streams.

@@ -35,9 +35,10 @@ impl TableSpec {
         Self { name: table.name.to_owned(), schema: table.stored_schema(), retention_days: table.retention_days }
     }
 
-    /// All hunting tables.
+    /// The hunting tables that something writes; the others need no folder, see
+    /// [`crate::provider::LakeTableProvider::empty`].
     pub fn hunting_tables() -> Vec<Self> {
-        garrison_telemetry::tables().iter().map(Self::of).collect()
+        garrison_telemetry::written_tables().map(Self::of).collect()
     }
 
     /// Whether the table has this column.

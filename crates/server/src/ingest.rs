@@ -89,7 +89,7 @@ impl Ingest {
             let message = "the device writes more than its share".to_owned();
             return StoreResult::Later { code, message, retry_after: wait };
         }
-        let Some(table) = garrison_telemetry::table(&header.table) else {
+        let Some(table) = garrison_telemetry::table(&header.table).filter(|t| t.feature.is_none()) else {
             return StoreResult::Never { code: "batch_table", message: "there is no such table".to_owned() };
         };
         let stopping = || StoreResult::Later {

@@ -10,11 +10,12 @@ pub fn page() -> String {
          Every stored row also has the system columns `BootId` and `IngestTime`.\n",
     );
     for t in crate::tables() {
-        let _ = write!(
-            out,
-            "\n## {}\n\n{}\nKept {} days unless configured otherwise.\n\n| column | type | what |\n|---|---|---|\n",
-            t.name, t.doc, t.retention_days
-        );
+        let _ = write!(out, "\n## {}\n\n{}\n", t.name, t.doc);
+        let _ = match t.feature {
+            Some(feature) => writeln!(out, "**Empty for now:** {feature} is not built yet."),
+            None => writeln!(out, "Kept {} days unless configured otherwise.", t.retention_days),
+        };
+        out.push_str("\n| column | type | what |\n|---|---|---|\n");
         for c in t.columns {
             let _ = writeln!(out, "| {} | {} | {} |", c.name, c.kind.as_str(), c.doc.replace('|', "\\|"));
         }

@@ -1,0 +1,332 @@
+//! The lake's tables for the query engine: files of the Delta log and rows in memory as one table, as of one moment.
+//!
+//! ```text
+//! Snapshot ─┬─ hot rows ──── projected, cast to the table's types ──▶ memory scan ─┐
+//!           └─ files ── pruned by bounds in the log, newest first ──▶ Parquet scan ┴▶ union
+//! ```
+//!
+//! A scan is a plain Parquet scan built from the log's list of active files, so that it can be shipped to any executor
+//! of the same engine. Files are pruned before one is opened, by the bounds of [`crate::STAT_COLUMNS`] that the log
+//! holds; inside a file row groups are pruned by statistics and bloom filters, pages by the page index, and rows by the
+//! predicate while they are decoded ([`session_config`]). Text is read as `Utf8View`. A column that a file or a batch
+//! lacks is null.
+
+mod bounds;
+
+use crate::files::ActiveFile;
+use crate::scan::Snapshot;
+use crate::spec::{TIME_COLUMN, TableSpec};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use bounds::FileBounds;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics};
+use datafusion::config::TableParquetOptions;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::prelude::SessionConfig;
+use object_store::ObjectMeta;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Rows in memory that are handed on at once; appends are often of a few rows.
+const HOT_BATCH_ROWS: usize = 8_192;
+
+/// Files that carry their bounds into the plan, for pruning by what is only known while the query runs (the worst row
+/// of a top-n, the keys of a join). Bounds of very many files would cost more time than they save.
+const BOUNDED_FILES_MAX: usize = 4_096;
+
+/// Session settings that scans of the lake want: predicates inside the decoder, page index and bloom filters used.
+#[must_use]
+pub fn session_config() -> SessionConfig {
+    let mut config = SessionConfig::new();
+    let parquet = &mut config.options_mut().execution.parquet;
+    parquet.pushdown_filters = true;
+    parquet.reorder_filters = true;
+    parquet.enable_page_index = true;
+    parquet.bloom_filter_on_read = true;
+    parquet.pruning = true;
+    config
+}
+
+/// A column's type for the query engine: text as views, all else as stored.
+#[must_use]
+pub fn query_type(stored: &DataType) -> DataType {
+    match stored {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        other => other.clone(),
+    }
+}
+
+/// A schema for the query engine.
+#[must_use]
+pub fn query_schema(stored: &Schema) -> SchemaRef {
+    let fields: Vec<Field> =
+        stored.fields().iter().map(|field| Field::new(field.name(), query_type(field.data_type()), true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// What a query's scans of files amount to, counted where plans are made.
+#[derive(Debug, Default)]
+pub struct ScanFigures {
+    /// Files of the tables.
+    pub files_total: AtomicU64,
+    /// Files that could not be ruled out by their bounds.
+    pub files_read: AtomicU64,
+    /// Rows in memory that were looked at.
+    pub hot_rows: AtomicU64,
+}
+
+/// One table as of one moment.
+pub struct LakeTableProvider {
+    snapshot: Option<Snapshot>,
+    schema: SchemaRef,
+    figures: Arc<ScanFigures>,
+}
+
+impl std::fmt::Debug for LakeTableProvider {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LakeTableProvider")
+            .field("table", &self.snapshot.as_ref().map(|s| s.table.as_str()))
+            .field("version", &self.snapshot.as_ref().map(|s| s.version))
+            .finish_non_exhaustive()
+    }
+}
+
+impl LakeTableProvider {
+    /// The rows of a snapshot.
+    pub fn new(snapshot: Snapshot, figures: Arc<ScanFigures>) -> Self {
+        Self { schema: query_schema(&snapshot.schema), snapshot: Some(snapshot), figures }
+    }
+
+    /// A table that has no rows because nothing writes it.
+    pub fn empty(spec: &TableSpec) -> Self {
+        Self { schema: query_schema(&spec.schema), snapshot: None, figures: Arc::default() }
+    }
+
+    /// What it reads; `None` if nothing writes the table.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// The files that may hold rows for which all filters hold, newest rows first.
+    fn files(&self, snapshot: &Snapshot, state: &dyn Session, filters: &[Expr]) -> Vec<Arc<ActiveFile>> {
+        let mut files: Vec<Arc<ActiveFile>> = snapshot.files.to_vec();
+        self.figures.files_total.fetch_add(files.len() as u64, Relaxed);
+        if let Some(kept) = self.kept(&files, state, filters) {
+            let mut kept = kept.into_iter();
+            files.retain(|_| kept.next().unwrap_or(true));
+        }
+        files.sort_by_key(|file| std::cmp::Reverse(file.stats.time_max));
+        self.figures.files_read.fetch_add(files.len() as u64, Relaxed);
+        files
+    }
+
+    /// For each file whether it may hold such rows; `None` if bounds say nothing about the filters.
+    fn kept(&self, files: &[Arc<ActiveFile>], state: &dyn Session, filters: &[Expr]) -> Option<Vec<bool>> {
+        let filter = conjunction(filters.iter().cloned())?;
+        let columns = DFSchema::try_from(Arc::clone(&self.schema)).ok()?;
+        let physical = state.create_physical_expr(filter, &columns).ok()?;
+        let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema));
+        let predicate = builder.build(physical)?;
+        predicate.prune(&FileBounds(files)).ok()
+    }
+
+    fn files_plan(
+        &self,
+        snapshot: &Snapshot,
+        files: &[Arc<ActiveFile>],
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        let address = ObjectStoreUrl::local_filesystem();
+        let runtime = state.runtime_env();
+        let store = runtime.object_store(&address)?;
+        let footers = runtime.cache_manager.get_file_metadata_cache();
+        let source = ParquetSource::new(Arc::clone(&self.schema))
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, footers)));
+        // Dealt out like cards: each group begins with the newest rows it has.
+        let group_count = state.config().target_partitions().clamp(1, files.len().max(1));
+        let mut groups = vec![FileGroup::new(Vec::new()); group_count];
+        let bounded = files.len() <= BOUNDED_FILES_MAX;
+        for (at, file) in files.iter().enumerate() {
+            let mut part = PartitionedFile::from(object_meta(snapshot, file)?);
+            if bounded {
+                part = part.with_statistics(Arc::new(self.statistics(file)));
+            }
+            if let Some(group) = groups.get_mut(at % group_count) {
+                group.push(part);
+            }
+        }
+        let rows: u64 = files.iter().map(|file| file.rows).sum();
+        let mut whole = Statistics::new_unknown(&self.schema);
+        whole.num_rows = Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
+        let config = FileScanConfigBuilder::new(address, Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(whole)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// Bounds of a file in the query engine's words.
+    fn statistics(&self, file: &ActiveFile) -> Statistics {
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        statistics.num_rows = Precision::Exact(usize::try_from(file.rows).unwrap_or(usize::MAX));
+        let zone = || Some("UTC".into());
+        if let (Some((low, high)), Ok(at)) =
+            (file.stats.time_min.zip(file.stats.time_max), self.schema.index_of(TIME_COLUMN))
+        {
+            let bound = |time: garrison_model::Micros| {
+                Precision::Inexact(ScalarValue::TimestampMicrosecond(Some(time.0), zone()))
+            };
+            set(&mut statistics, at, bound(low), bound(high));
+        }
+        for (column, (low, high)) in &file.stats.text {
+            if let Ok(at) = self.schema.index_of(column) {
+                let bound = |text: &String| Precision::Inexact(ScalarValue::Utf8View(Some(text.clone())));
+                set(&mut statistics, at, bound(low), bound(high));
+            }
+        }
+        statistics
+    }
+
+    fn hot_plan(
+        &self,
+        snapshot: &Snapshot,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if snapshot.hot.is_empty() {
+            return Ok(None);
+        }
+        let schema = datafusion::common::project_schema(&self.schema, projection)?;
+        let batches = hot_batches(&snapshot.hot, &schema)?;
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        self.figures.hot_rows.fetch_add(rows as u64, Relaxed);
+        let parts = state.config().target_partitions().clamp(1, batches.len().max(1));
+        let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); parts];
+        // The newest come last in the snapshot and first here.
+        for (at, batch) in batches.into_iter().rev().enumerate() {
+            if let Some(partition) = partitions.get_mut(at % parts) {
+                partition.push(batch);
+            }
+        }
+        let source: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(&partitions, schema, None)?;
+        Ok(Some(source))
+    }
+}
+
+fn set(statistics: &mut Statistics, at: usize, low: Precision<ScalarValue>, high: Precision<ScalarValue>) {
+    if let Some(column) = statistics.column_statistics.get_mut(at) {
+        *column = ColumnStatistics { min_value: low, max_value: high, ..ColumnStatistics::new_unknown() };
+    }
+}
+
+fn object_meta(snapshot: &Snapshot, file: &ActiveFile) -> Result<ObjectMeta> {
+    let path = snapshot.folder.join(&file.path);
+    // Not looked up on disk: the log says that it is there, and a lookup for each of thousands of files takes time.
+    let location = object_store::path::Path::from_absolute_path(&path)
+        .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
+    let modified = std::time::UNIX_EPOCH
+        + std::time::Duration::from_millis(u64::try_from(file.modified_ms).unwrap_or_default());
+    Ok(ObjectMeta { location, last_modified: modified.into(), size: file.size, e_tag: None, version: None })
+}
+
+/// Rows in memory with exactly these columns, small batches joined.
+fn hot_batches(hot: &[RecordBatch], schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    let mut done = Vec::new();
+    let mut gathered: Vec<RecordBatch> = Vec::new();
+    let mut gathered_rows = 0;
+    let mut join = |gathered: &mut Vec<RecordBatch>, rows: &mut usize| -> Result<()> {
+        match gathered.len() {
+            0 => {}
+            1 => done.append(gathered),
+            _ => done.push(concat_batches(schema, gathered.iter())?),
+        }
+        gathered.clear();
+        *rows = 0;
+        Ok(())
+    };
+    for batch in hot {
+        if gathered_rows + batch.num_rows() > HOT_BATCH_ROWS {
+            join(&mut gathered, &mut gathered_rows)?;
+        }
+        gathered_rows += batch.num_rows();
+        gathered.push(conform(batch, schema)?);
+    }
+    join(&mut gathered, &mut gathered_rows)?;
+    Ok(done)
+}
+
+fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+            Some(array) if array.data_type() == field.data_type() => Ok(Arc::clone(array)),
+            Some(array) => cast(array, field.data_type()),
+        })
+        .collect::<std::result::Result<Vec<ArrayRef>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+#[async_trait]
+impl TableProvider for LakeTableProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Bounds only rule files out: the engine keeps the filter, and pushes it into the decoder itself.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
+        if let Some(snapshot) = &self.snapshot {
+            parts.extend(self.hot_plan(snapshot, state, projection)?);
+            let files = self.files(snapshot, state, filters);
+            if !files.is_empty() {
+                parts.push(self.files_plan(snapshot, &files, state, projection, limit)?);
+            }
+        }
+        match parts.len() {
+            0 => Ok(Arc::new(EmptyExec::new(datafusion::common::project_schema(&self.schema, projection)?))),
+            1 => Ok(parts.remove(0)),
+            _ => UnionExec::try_new(parts),
+        }
+    }
+}
