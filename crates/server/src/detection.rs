@@ -18,6 +18,7 @@ pub mod live;
 pub mod process;
 pub mod recover;
 pub mod rules;
+pub mod sigma_plan;
 pub mod store;
 pub mod summary;
 pub mod suppression;

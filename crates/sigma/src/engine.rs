@@ -7,6 +7,7 @@
 //! [`Scratch`], one for each thread, bounded in bytes, and emptied when full: it never changes an answer.
 
 use crate::correlate::Compiled;
+use crate::criterion::Criterion;
 use crate::diagnostic::{Code, Diagnostic, Severity, shown};
 use crate::lower::{Expr, Lowering};
 use crate::map::{FieldMap, Platform, Route};
@@ -273,6 +274,18 @@ impl Engine {
         let read = self.rules.rule(index).map(|r| r.diagnostics.clone()).unwrap_or_default();
         let compiled = self.status.get(index.0 as usize).map(|s| s.diagnostics.clone()).unwrap_or_default();
         read.into_iter().chain(compiled).collect()
+    }
+
+    /// A rule's condition on the rows of a table, opened up for engines that look at whole columns; none where the rule
+    /// does not read the table, or not on this platform. It holds on exactly the rows that [`Engine::evaluate`] finds.
+    pub fn criterion(&self, index: RuleIndex, table: &str, platform: Option<Platform>) -> Option<Criterion> {
+        let table = self.tables.iter().find(|t| t.name == table)?;
+        let of_rule = table.rules.iter().filter(|r| r.rule == index && applies(r.platform, platform));
+        let mut parts: Vec<Criterion> = of_rule.map(|r| Criterion::of(&r.expr)).collect();
+        match parts.len() {
+            0 | 1 => parts.pop(),
+            _ => Some(Criterion::Any(parts)),
+        }
     }
 
     /// Rules that are in use for a table and platform.

@@ -39,6 +39,7 @@ mod calendar;
 mod condition;
 mod correlate;
 mod correlation;
+mod criterion;
 mod detection;
 mod diagnostic;
 mod encode;
@@ -60,6 +61,7 @@ mod value;
 mod yaml;
 
 pub use correlate::{CorrelationHit, CorrelationLimits, CorrelationState, Origin, RowRef};
+pub use criterion::{Criterion, Literal, PairTest, Place, ValueTest};
 pub use detection::Placeholders;
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use engine::{Engine, Hit, Matches};

@@ -190,7 +190,7 @@ impl Builder {
 }
 
 /// The text by which equal tests are known.
-fn key(test: &Test) -> String {
+pub(crate) fn key(test: &Test) -> String {
     match test {
         Test::Regex(expression) => format!("re {}", expression.text),
         other => format!("{other:?}"),

@@ -1,5 +1,6 @@
 //! What one thread remembers between batches (see [`crate::Engine`] for why), and the evaluation that uses it.
 
+use crate::detection::Likeness;
 use crate::engine::Hit;
 use crate::lower::RowTest;
 use crate::map::{Derive, Target};
@@ -407,7 +408,7 @@ impl PlanScratch {
     /// Decides a rule that compares fields of the row.
     fn decide(&mut self, plan: &Plan, present: &[u16], row: usize, local: u32, readers: &RowReaders) -> bool {
         self.raise(plan, present, row);
-        let verdict = plan.rules[local as usize].1.run(&self.truth, &|test| readers.verdict(plan, test, row));
+        let verdict = plan.rules[local as usize].1.run(&self.truth, &|test| readers.verdict(test, row));
         self.truth.fill(0);
         verdict == Verdict::True
     }
@@ -439,7 +440,15 @@ impl Classes {
 
 /// The columns that tests of the row itself need.
 struct RowReaders {
-    sides: Vec<[Vec<Side>; 2]>,
+    tests: Vec<RowReader>,
+}
+
+/// The columns that one test of the row itself needs, opened.
+pub(crate) struct RowReader {
+    left: Vec<Side>,
+    right: Vec<Side>,
+    how: Likeness,
+    cased: bool,
 }
 
 enum Side {
@@ -449,19 +458,30 @@ enum Side {
 
 impl RowReaders {
     fn open(plan: &Plan, batch: &RecordBatch) -> Self {
-        let side = |targets: &[Target]| {
-            let open = |target: &Target| match target {
-                Target::Column(column, derive) => Side::Column(Reader::open(batch, column), derive.clone()),
-                Target::Constant(words) => Side::Constant(words),
-            };
-            targets.iter().map(open).collect()
-        };
-        Self { sides: plan.row_tests.iter().map(|test| [side(&test.left), side(&test.right)]).collect() }
+        let reader = |column: &str| Reader::open(batch, column);
+        Self { tests: plan.row_tests.iter().map(|test| RowReader::open(test, &reader)).collect() }
     }
 
-    fn verdict(&self, plan: &Plan, test: u32, row: usize) -> Verdict {
-        let RowTest { how, cased, .. } = &plan.row_tests[test as usize];
-        let [left, right] = &self.sides[test as usize];
+    fn verdict(&self, test: u32, row: usize) -> Verdict {
+        self.tests.get(test as usize).is_some_and(|test| test.holds(row)).into()
+    }
+}
+
+impl RowReader {
+    pub(crate) fn open(test: &RowTest, reader: &dyn Fn(&str) -> Reader) -> Self {
+        let open = |target: &Target| match target {
+            Target::Column(column, derive) => Side::Column(reader(column), derive.clone()),
+            Target::Constant(words) => Side::Constant(words),
+        };
+        Self {
+            left: test.left.iter().map(open).collect(),
+            right: test.right.iter().map(open).collect(),
+            how: test.how,
+            cased: test.cased,
+        }
+    }
+
+    pub(crate) fn holds(&self, row: usize) -> bool {
         let texts = |side: &[Side]| -> Vec<String> {
             let mut found = Vec::new();
             for one in side {
@@ -476,7 +496,7 @@ impl RowReaders {
             }
             found
         };
-        let (left, right) = (texts(left), texts(right));
-        left.iter().any(|l| right.iter().any(|r| alike(l, r, *how, *cased))).into()
+        let (left, right) = (texts(&self.left), texts(&self.right));
+        left.iter().any(|l| right.iter().any(|r| alike(l, r, self.how, self.cased)))
     }
 }

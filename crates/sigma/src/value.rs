@@ -29,7 +29,7 @@ impl Reader {
         }
     }
 
-    fn of(array: &ArrayRef) -> Self {
+    pub fn of(array: &ArrayRef) -> Self {
         match array.data_type() {
             DataType::Utf8 => Reader::Text(array.as_string::<i32>().clone()),
             DataType::Dictionary(key, value) if **key == DataType::Int32 && **value == DataType::Utf8 => {

@@ -6,3 +6,4 @@ mod core_crash;
 mod core_identity;
 mod core_postgres;
 mod core_sessions;
+mod sigma_plan;
