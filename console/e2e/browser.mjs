@@ -41,6 +41,9 @@ export async function open({ width = 1440, height = 900, scheme = 'light' } = {}
     if (message.type() !== 'error') return;
     // Chromium reports every answer of 4xx here: 401 is how the console learns that nobody is signed in.
     if (/status of 40[14]/.test(message.text())) return;
+    // What a query lacks, or that it was cancelled, comes as 4xx or 504 too; the page says it in words.
+    if (/status of (400|409|429|504)/.test(message.text()) && message.location().url.includes('/api/v1/hunting/'))
+      return;
     problems.push(`console: ${message.text()}`);
   });
   page.on('pageerror', (error) => problems.push(`page: ${error.message}`));

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { huntingMock } from './hunting.mjs';
 import { alerts, deviceId, devices, incidents, newIncident, rules, timelineRow, tree } from './story.mjs';
 
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
@@ -46,6 +47,7 @@ export function startMock(port = 0) {
   };
   const list = structuredClone(incidents);
   const alertList = structuredClone(alerts);
+  const hunting = huntingMock();
   const ruleList = structuredClone(rules);
   const deviceList = structuredClone(devices);
 
@@ -379,6 +381,12 @@ export function startMock(port = 0) {
         request.on('close', () => streams.delete(stream));
         return undefined;
       }
+      if (parts[0] === 'hunting') {
+        const found = await hunting.api(request.method, parts.slice(1), url.searchParams, body);
+        if (found.raw === undefined) return answer(found.status, found.body);
+        response.writeHead(found.status, { 'content-type': found.type });
+        return response.end(found.raw);
+      }
       const result = api(request.method, parts, url.searchParams, body);
       return answer(result.status, result.body);
     }
@@ -402,6 +410,8 @@ export function startMock(port = 0) {
   let rows = 0;
   const mock = {
     server,
+    /** Bodies of the queries that were asked for. */
+    asked: hunting.asked,
     /** A new incident, as if an attack had just been seen. */
     arrive() {
       state.next += 1;

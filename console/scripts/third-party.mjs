@@ -10,6 +10,22 @@ const packages = Object.entries(lock.packages)
   .map(([path]) => path)
   .sort();
 
+// Packages that name their licence and leave its text out.
+const MIT = (holder) => `MIT License
+
+Copyright (c) ${holder}
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.`;
+const WITHOUT_TEXT = {
+  '@kusto/language-service-next': `${MIT('Microsoft Corporation')}
+
+It carries Bridge.NET (bridge.min.js), copyright 2008-2019 Object.NET, Inc., under the Apache License 2.0.`,
+};
+
 const texts = new Map();
 const lines = [];
 for (const path of packages) {
@@ -17,7 +33,7 @@ for (const path of packages) {
   const about = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
   const file = existsSync(folder) ? readdirSync(folder).find((name) => /^licen[cs]e/i.test(name)) : undefined;
   lines.push(`| ${about.name} | ${about.version} | ${about.license ?? 'see below'} |`);
-  const text = file ? readFileSync(join(folder, file), 'utf8').trim() : '';
+  const text = file ? readFileSync(join(folder, file), 'utf8').trim() : (WITHOUT_TEXT[about.name] ?? '');
   const words = text.replace(/\s+/g, ' ');
   if (!text) continue;
   const entry = texts.get(words) ?? { text, names: [] };

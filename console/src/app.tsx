@@ -21,6 +21,7 @@ const Alerts = lazy(() => import('./pages/Alerts'));
 const AlertPage = lazy(() => import('./pages/Alert'));
 const Devices = lazy(() => import('./pages/Devices'));
 const DevicePage = lazy(() => import('./pages/Device'));
+const Hunting = lazy(() => import('./pages/Hunting'));
 const Rules = lazy(() => import('./pages/Rules'));
 const Settings = lazy(() => import('./pages/Settings'));
 const Status = lazy(() => import('./pages/Status'));
@@ -37,6 +38,8 @@ function Routed() {
       return second ? <AlertPage key={second} id={second} /> : <Alerts />;
     case 'devices':
       return second ? <DevicePage key={second} id={second} /> : <Devices />;
+    case 'hunting':
+      return <Hunting />;
     case 'rules':
       return <Rules />;
     case 'settings':

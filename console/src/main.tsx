@@ -4,6 +4,7 @@ import { createRoot } from 'react-dom/client';
 import { ApiError } from './api/client';
 import { App } from './app';
 import './i18n';
+import './trusted';
 import './panes.css';
 import './styles.css';
 import './tree.css';

@@ -8,10 +8,12 @@ export interface Prefs {
   theme: ThemeName;
   zone: Zone;
   hidden: Record<string, string[]>;
+  /** The hunting page: whether its side is open, and how high the editor is in pixels. */
+  hunting: { side: boolean; editor: number };
 }
 
 const KEY = 'garrison.prefs';
-const FIRST: Prefs = { theme: 'system', zone: 'utc', hidden: {} };
+const FIRST: Prefs = { theme: 'system', zone: 'utc', hidden: {}, hunting: { side: true, editor: 210 } };
 
 function read(): Prefs {
   try {

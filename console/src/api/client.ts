@@ -5,6 +5,8 @@ export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
   readonly hint: string | undefined;
+  /** The whole answer: some problems carry more than words, such as the diagnostics of a query. */
+  readonly problem: Problem & Record<string, unknown>;
 
   constructor(problem: Problem) {
     super(problem.title);
@@ -12,6 +14,7 @@ export class ApiError extends Error {
     this.status = problem.status;
     this.code = problem.code;
     this.hint = problem.hint ?? undefined;
+    this.problem = { ...problem };
   }
 }
 
@@ -31,7 +34,13 @@ function isProblem(value: unknown): value is Problem {
   return typeof value === 'object' && value !== null && 'title' in value;
 }
 
-async function request<T>(method: string, path: string, query?: Query, body?: unknown): Promise<T> {
+async function ask(
+  method: string,
+  path: string,
+  query?: Query,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<Response> {
   const headers: Record<string, string> = { accept: 'application/json' };
   // A foreign site cannot set this header, so a cookie alone changes nothing.
   if (method !== 'GET') headers['x-garrison-request'] = '1';
@@ -43,10 +52,10 @@ async function request<T>(method: string, path: string, query?: Query, body?: un
     headers['content-type'] = 'application/json';
     payload = JSON.stringify(body);
   }
-  let response: Response;
   try {
-    response = await fetch(address(path, query), { method, headers, body: payload, credentials: 'same-origin' });
-  } catch {
+    return await fetch(address(path, query), { method, headers, body: payload, credentials: 'same-origin', signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
     throw new ApiError({
       code: 'unreachable',
       title: 'The server does not answer.',
@@ -54,6 +63,19 @@ async function request<T>(method: string, path: string, query?: Query, body?: un
       hint: 'Check that garrison serve is running and that this browser can reach it.',
     });
   }
+}
+
+async function request<T>(
+  method: string,
+  path: string,
+  query?: Query,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<T> {
+  return answerOf<T>(await ask(method, path, query, body, signal));
+}
+
+async function answerOf<T>(response: Response): Promise<T> {
   const text = await response.text();
   let value: unknown = null;
   try {
@@ -69,8 +91,14 @@ async function request<T>(method: string, path: string, query?: Query, body?: un
 }
 
 export const api = {
-  get: <T>(path: string, query?: Query) => request<T>('GET', path, query),
-  post: <T>(path: string, body?: unknown, query?: Query) => request<T>('POST', path, query, body),
+  get: <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>('GET', path, query, undefined, signal),
+  post: <T>(path: string, body?: unknown, query?: Query, signal?: AbortSignal) =>
+    request<T>('POST', path, query, body, signal),
+  /** A file that the server makes. */
+  blob: async (path: string, body: unknown, query?: Query): Promise<Blob> => {
+    const response = await ask('POST', path, query, body);
+    return response.ok ? await response.blob() : await answerOf<Blob>(response);
+  },
   patch: <T>(path: string, body: unknown) => request<T>('PATCH', path, undefined, body),
   put: <T>(path: string, body: unknown) => request<T>('PUT', path, undefined, body),
   delete: <T>(path: string) => request<T>('DELETE', path),

@@ -1,3 +1,5 @@
+import { grid, hunting } from './hunting';
+
 // Every word of the console. Another language is another file of this shape.
 export const en = {
   action: { cancel: 'Cancel', close: 'Close', retry: 'Try again' },
@@ -104,6 +106,7 @@ export const en = {
     alertsWith: 'Alerts with this value',
     copy: 'Copy',
     copyId: 'Copy id',
+    empty: 'no value',
     filterIn: 'Only this value',
     filterOut: 'Without this value',
     incidentsWith: 'Incidents with this value',
@@ -148,14 +151,7 @@ export const en = {
     drop: 'Take the filter “{{text}}” away',
     not: 'not {{field}}: {{value}}',
   },
-  grid: {
-    above_one: '{{count}} new above',
-    above_other: '{{count}} new above',
-    columns: 'Columns',
-    select: 'Select',
-    selectAll: 'Select all loaded rows',
-    selectRow: 'Select {{row}}',
-  },
+  grid,
   help: {
     assign: 'Assign to me',
     check: 'Tick the row for a bulk change',
@@ -166,9 +162,11 @@ export const en = {
     open: 'Open the row',
     palette: 'Go anywhere, find anything',
     rows: 'Next and previous row',
+    run: 'Run the query (in the editor)',
     search: 'Search this list',
     title: 'Keyboard',
   },
+  hunting,
   incident: {
     activeAlerts: '{{active}} of {{all}} alerts active',
     alertsHere_one: '{{count}} alert',
@@ -234,6 +232,7 @@ export const en = {
   nav: {
     alerts: 'Alerts',
     devices: 'Devices',
+    hunting: 'Hunting',
     incidents: 'Incidents',
     label: 'Pages',
     overview: 'Overview',

@@ -121,3 +121,8 @@ export function bucketMillis(range: Range): number {
       return DAY;
   }
 }
+
+/** The range as the hunting API takes it: an ISO 8601 duration back from now. */
+export function timespanOf(range: Range): string {
+  return range.endsWith('h') ? `PT${range.slice(0, -1)}H` : `P${range.slice(0, -1)}D`;
+}

@@ -5,17 +5,6 @@ import { CanvasRenderer } from 'echarts/renderers';
 import { useEffect, useRef } from 'react';
 import { useTheme } from '../theme';
 
-// The painter empties its box through innerHTML, which trusted types refuse. The page's default policy lets exactly
-// the empty text through and nothing else.
-interface PolicyFactory {
-  defaultPolicy: unknown;
-  createPolicy: (name: string, rules: { createHTML: (text: string) => string | null }) => unknown;
-}
-const policies = (globalThis as { trustedTypes?: PolicyFactory }).trustedTypes;
-if (policies && !policies.defaultPolicy) {
-  policies.createPolicy('default', { createHTML: (text) => (text === '' ? '' : null) });
-}
-
 echarts.use([
   BarChart,
   LineChart,

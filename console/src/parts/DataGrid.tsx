@@ -7,13 +7,14 @@ import {
   MenuPopover,
   MenuTrigger,
 } from '@fluentui/react-components';
-import { ArrowSortDownRegular, ArrowSortUpRegular, ArrowUpRegular, ColumnTripleRegular } from '@fluentui/react-icons';
+import { ArrowUpRegular, ColumnTripleRegular } from '@fluentui/react-icons';
 import { type ColumnDef, columnVisibilityFeature, tableFeatures, useTable } from '@tanstack/react-table';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react';
 import { useLive } from '../api/live';
 import { t } from '../i18n';
 import { setPrefs, usePrefs } from '../prefs';
+import { GridHead } from './GridHead';
 import { Empty, Failure, Loading } from './States';
 
 export const gridFeatures = tableFeatures({ columnVisibilityFeature });
@@ -27,6 +28,24 @@ export interface GridColumn<T> {
   /** Name for `sort=`; without it the column cannot be sorted. */
   sort?: string;
   end?: boolean;
+  /** More than the header says, on hover. */
+  title?: string;
+}
+
+/** Which columns there are, in what order and how wide: for grids whose columns are not known beforehand. */
+export interface GridLayout {
+  order: string[];
+  hidden: string[];
+  /** In pixels, by column. */
+  widths: Record<string, number>;
+}
+
+export interface GridTools {
+  layout: GridLayout;
+  onLayout: (layout: GridLayout) => void;
+  /** Texts that columns are filtered by; null while the row of filters is folded. */
+  filters?: Readonly<Record<string, string>> | null;
+  onFilter?: (column: string, text: string) => void;
 }
 
 export interface DataGridProps<T> {
@@ -56,6 +75,13 @@ export interface DataGridProps<T> {
   rowHeight?: number;
   rowClass?: (row: T) => string;
   toolbar?: React.ReactNode;
+  /** Lets people move, size, hide and filter columns; the caller keeps what they did. */
+  tools?: GridTools;
+  /** The column of the cell cursor, which the left and right arrows move. */
+  cell?: string | null;
+  onCell?: (column: string, row: T | undefined) => void;
+  /** Called for the menu key and the right button on a cell, with its place on the screen. */
+  onCellMenu?: (row: T, column: string, at: { x: number; y: number; from: HTMLElement }) => void;
 }
 
 /** Rows that are drawn outside of the visible part, so that a fast wheel shows no holes. */
@@ -66,7 +92,8 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
   const rowHeight = props.rowHeight ?? 36;
   const scroller = useRef<HTMLDivElement>(null);
   const prefs = usePrefs();
-  const hidden = prefs.hidden[props.name];
+  const { tools } = props;
+  const hidden = tools ? tools.layout.hidden : prefs.hidden[props.name];
   const live = useLive();
   const [above, setAbove] = useState(0);
   const inside = useRef(false);
@@ -84,8 +111,21 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
     state: { columnVisibility },
   });
   const model = table.getRowModel().rows;
-  const visible = columns.filter((c) => !hidden?.includes(c.id));
-  const tracks = `${onChecked ? '36px ' : ''}${visible.map((c) => c.width).join(' ')}`;
+  const visible = useMemo(() => {
+    const shown = columns.filter((c) => !hidden?.includes(c.id));
+    if (!tools) return shown;
+    const place = new Map(tools.layout.order.map((id, i) => [id, i]));
+    return shown.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
+  }, [columns, hidden, tools]);
+  const widthOf = (c: GridColumn<T>) => {
+    const own = tools?.layout.widths[c.id];
+    return own === undefined ? c.width : `${own}px`;
+  };
+  // Fixed widths add up, so that rows and their marks reach as far as the header.
+  const wide = tools
+    ? visible.reduce((sum, c) => sum + (Number.parseInt(widthOf(c), 10) || 0), onChecked ? 36 : 0)
+    : undefined;
+  const tracks = `${onChecked ? '36px ' : ''}${visible.map(widthOf).join(' ')}`;
 
   const virtual = useVirtualizer({
     count: model.length,
@@ -93,7 +133,7 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
     estimateSize: () => rowHeight,
     overscan: OVERSCAN,
     getItemKey: (index) => model[index]?.id ?? index,
-    scrollPaddingStart: 34,
+    scrollPaddingStart: tools?.filters ? 66 : 34,
   });
   const items = virtual.getVirtualItems();
 
@@ -167,8 +207,30 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
         if (!row || !onChecked || !checked) return;
         toggle(keyOf(row));
         break;
+      case 'ArrowLeft':
+      case 'ArrowRight': {
+        if (!props.onCell) return;
+        const here = visible.findIndex((c) => c.id === props.cell);
+        const to = visible[Math.max(0, Math.min(visible.length - 1, here + (event.key === 'ArrowLeft' ? -1 : 1)))];
+        if (!to) return;
+        props.onCell(to.id, row);
+        if (index < 0) choose(0);
+        window.requestAnimationFrame(() =>
+          scroller.current
+            ?.querySelector(`[aria-selected=true] [data-column="${CSS.escape(to.id)}"]`)
+            ?.scrollIntoView({ block: 'nearest', inline: 'nearest' }),
+        );
+        break;
+      }
       case 'm':
       case 'ContextMenu': {
+        const chosen = scroller.current?.querySelector<HTMLElement>('[aria-selected=true] .cell-here');
+        if (props.onCellMenu && row) {
+          if (!chosen || !props.cell) return;
+          const rect = chosen.getBoundingClientRect();
+          props.onCellMenu(row, props.cell, { x: rect.left, y: rect.bottom, from: event.currentTarget as HTMLElement });
+          break;
+        }
         const entity = scroller.current?.querySelector('[aria-selected=true] [data-entity]');
         if (!entity) return;
         entity.dispatchEvent(new MouseEvent('contextmenu', { bubbles: true, cancelable: true }));
@@ -198,19 +260,16 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
         <div className="grow">{props.toolbar}</div>
         <Menu
           checkedValues={{ columns: visible.map((c) => c.id) }}
-          onCheckedValueChange={(_, data) =>
-            setPrefs({
-              hidden: {
-                ...prefs.hidden,
-                [props.name]: columns.map((c) => c.id).filter((id) => !data.checkedItems.includes(id)),
-              },
-            })
-          }
+          onCheckedValueChange={(_, data) => {
+            const next = columns.map((c) => c.id).filter((id) => !data.checkedItems.includes(id));
+            if (tools) tools.onLayout({ ...tools.layout, hidden: next });
+            else setPrefs({ hidden: { ...prefs.hidden, [props.name]: next } });
+          }}
         >
           <MenuTrigger disableButtonEnhancement>
             <Button size="small" appearance="subtle" icon={<ColumnTripleRegular />} aria-label={t('grid.columns')} />
           </MenuTrigger>
-          <MenuPopover>
+          <MenuPopover className="grid-picker">
             <MenuList>
               {columns.map((c) => (
                 <MenuItemCheckbox key={c.id} name="columns" value={c.id}>
@@ -253,46 +312,22 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
         }}
         onScroll={(event) => event.currentTarget.scrollTop < 4 && above > 0 && setAbove(0)}
       >
-        <div className="grid-head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: tracks }}>
-          {onChecked && (
-            <div role="columnheader" className="cell cell-check" aria-label={t('grid.select')}>
-              <Checkbox
-                checked={all ? true : some ? 'mixed' : false}
-                aria-label={t('grid.selectAll')}
-                onChange={() => onChecked(all ? new Set() : new Set(rows.map(keyOf)))}
-              />
-            </div>
-          )}
-          {visible.map((c) => {
-            const up = props.sort === c.sort;
-            const down = props.sort === `-${c.sort}`;
-            const sorted = c.sort !== undefined && (up || down);
-            return (
-              <div
-                key={c.id}
-                role="columnheader"
-                aria-sort={sorted ? (up ? 'ascending' : 'descending') : undefined}
-                className={`cell ${c.end ? 'cell-end' : ''}`}
-              >
-                {c.sort && props.onSort ? (
-                  <button
-                    type="button"
-                    className="head-button"
-                    onClick={() => props.onSort?.(down ? (c.sort ?? '') : `-${c.sort}`)}
-                  >
-                    {c.header}
-                    {down && <ArrowSortDownRegular aria-hidden="true" />}
-                    {up && <ArrowSortUpRegular aria-hidden="true" />}
-                  </button>
-                ) : (
-                  c.header
-                )}
-              </div>
-            );
-          })}
-        </div>
+        <GridHead
+          visible={visible}
+          tracks={tracks}
+          wide={wide}
+          sort={props.sort}
+          onSort={props.onSort}
+          tools={tools}
+          select={
+            onChecked && {
+              state: all ? true : some ? 'mixed' : false,
+              toggle: () => onChecked(all ? new Set() : new Set(rows.map(keyOf))),
+            }
+          }
+        />
         {!blank && (
-          <div className="grid-body" role="rowgroup" style={{ height: virtual.getTotalSize() }}>
+          <div className="grid-body" role="rowgroup" style={{ height: virtual.getTotalSize(), minWidth: wide }}>
             {items.map((item) => {
               const row = model[item.index];
               if (!row) return null;
@@ -321,11 +356,27 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
                       />
                     </div>
                   )}
-                  {row.getVisibleCells().map((cell) => {
-                    const column = columns.find((c) => c.id === cell.column.id);
+                  {visible.map((column) => {
+                    const here = props.cell === column.id && key === selected;
                     return (
-                      <div key={cell.id} role="gridcell" className={`cell ${column?.end ? 'cell-end' : ''}`}>
-                        <table.FlexRender cell={cell} />
+                      <div
+                        key={column.id}
+                        role="gridcell"
+                        data-column={tools && column.id}
+                        className={`cell ${column.end ? 'cell-end' : ''} ${here ? 'cell-here' : ''}`}
+                        onClick={props.onCell && (() => props.onCell?.(column.id, row.original))}
+                        onContextMenu={
+                          props.onCellMenu &&
+                          ((event) => {
+                            event.preventDefault();
+                            onSelect?.(row.original);
+                            props.onCell?.(column.id, row.original);
+                            const from = scroller.current ?? event.currentTarget;
+                            props.onCellMenu?.(row.original, column.id, { x: event.clientX, y: event.clientY, from });
+                          })
+                        }
+                      >
+                        {column.cell(row.original)}
                       </div>
                     );
                   })}

@@ -1,15 +1,20 @@
 import { Menu, MenuDivider, MenuGroupHeader, MenuItem, MenuList, MenuPopover } from '@fluentui/react-components';
 import {
+  AddCircleRegular,
   CopyRegular,
   FilterDismissRegular,
   FilterRegular,
   MoreHorizontalRegular,
   OpenRegular,
+  ProhibitedRegular,
   SearchRegular,
+  TargetRegular,
 } from '@fluentui/react-icons';
 import { createContext, useCallback, useContext, useMemo, useRef, useState } from 'react';
+import { huntNow } from '../hunting/start';
 import { t } from '../i18n';
 import { href } from '../logic/address';
+import { huntFrom } from '../logic/huntFrom';
 import { go } from '../router';
 
 // Every value is an entity: right-click, the menu key, or the dots that show on hover open what can be done with it.
@@ -28,6 +33,7 @@ export interface EntityValue {
 export interface FilterActions {
   filterIn?: (entity: EntityValue) => void;
   filterOut?: (entity: EntityValue) => void;
+  addToIncident?: (entity: EntityValue) => void;
 }
 
 const Filters = createContext<FilterActions>({});
@@ -36,7 +42,10 @@ export function EntityFilters({ actions, children }: { actions: FilterActions; c
   return <Filters.Provider value={actions}>{children}</Filters.Provider>;
 }
 
-interface Opened {
+/** Kinds of entities that a response action will be able to block. */
+const BLOCKABLE = new Set(['hash', 'address', 'file']);
+
+export interface Opened {
   entity: EntityValue;
   actions: FilterActions;
   x: number;
@@ -45,6 +54,11 @@ interface Opened {
 }
 
 const Opener = createContext<(opened: Opened) => void>(() => undefined);
+
+/** Opens the menu of a value that is not drawn as an `Entity`, such as a cell of a grid. */
+export function useEntityMenu(): (opened: Opened) => void {
+  return useContext(Opener);
+}
 
 export async function copyText(text: string): Promise<void> {
   try {
@@ -58,6 +72,26 @@ export async function copyText(text: string): Promise<void> {
     document.execCommand('copy');
     area.remove();
   }
+}
+
+/** Where else this value is. */
+function With({ value, search }: { value: string; search: string }) {
+  return (
+    <>
+      <MenuItem
+        icon={<SearchRegular />}
+        onClick={() => go(href('/alerts', search, { q: value, status: 'New,InProgress,Resolved' }))}
+      >
+        {t('entity.alertsWith')}
+      </MenuItem>
+      <MenuItem
+        icon={<SearchRegular />}
+        onClick={() => go(href('/incidents', search, { q: value, status: 'Active,InProgress,Resolved' }))}
+      >
+        {t('entity.incidentsWith')}
+      </MenuItem>
+    </>
+  );
 }
 
 /** Holds the one menu that all entities of the page share. */
@@ -76,6 +110,7 @@ export function EntityMenu({ children }: { children: React.ReactNode }) {
   }, [opened]);
   const entity = opened?.entity;
   const search = window.location.search;
+  const hunt = entity ? huntFrom(entity) : null;
   return (
     <Opener.Provider value={setOpened}>
       {children}
@@ -86,7 +121,7 @@ export function EntityMenu({ children }: { children: React.ReactNode }) {
           positioning={{ target, position: 'below', align: 'start' }}
         >
           <MenuPopover className="entity-menu">
-            <MenuGroupHeader className="entity-value mono">{entity.value}</MenuGroupHeader>
+            <MenuGroupHeader className="entity-value mono">{entity.value || t('entity.empty')}</MenuGroupHeader>
             <MenuList>
               {opened.actions.filterIn && (
                 <MenuItem icon={<FilterRegular />} onClick={() => opened.actions.filterIn?.(entity)}>
@@ -107,25 +142,27 @@ export function EntityMenu({ children }: { children: React.ReactNode }) {
                 </MenuItem>
               )}
               <MenuDivider />
+              {hunt && (
+                <MenuItem icon={<TargetRegular />} onClick={() => huntNow(hunt)}>
+                  {t('hunting.hunt')}
+                </MenuItem>
+              )}
+              {opened.actions.addToIncident && (
+                <MenuItem icon={<AddCircleRegular />} onClick={() => opened.actions.addToIncident?.(entity)}>
+                  {t('hunting.addIncident')}
+                </MenuItem>
+              )}
+              {entity.value !== '' && BLOCKABLE.has(entity.field) && (
+                <MenuItem icon={<ProhibitedRegular />} disabled>
+                  {t('hunting.blockLater')}
+                </MenuItem>
+              )}
               {entity.to && (
                 <MenuItem icon={<OpenRegular />} onClick={() => go(href(entity.to ?? '/', search))}>
                   {t('entity.open')}
                 </MenuItem>
               )}
-              <MenuItem
-                icon={<SearchRegular />}
-                onClick={() => go(href('/alerts', search, { q: entity.value, status: 'New,InProgress,Resolved' }))}
-              >
-                {t('entity.alertsWith')}
-              </MenuItem>
-              <MenuItem
-                icon={<SearchRegular />}
-                onClick={() =>
-                  go(href('/incidents', search, { q: entity.value, status: 'Active,InProgress,Resolved' }))
-                }
-              >
-                {t('entity.incidentsWith')}
-              </MenuItem>
+              {entity.value !== '' && <With value={entity.value} search={search} />}
             </MenuList>
           </MenuPopover>
         </Menu>

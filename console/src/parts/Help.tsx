@@ -19,6 +19,7 @@ const KEYS: [string, TextKey][] = [
   ['m', 'help.menu'],
   ['← →', 'help.fold'],
   ['Esc', 'help.close'],
+  ['⇧ Enter', 'help.run'],
   ['?', 'help.help'],
 ];
 

@@ -23,6 +23,7 @@ import {
   ServerRegular,
   SettingsRegular,
   ShieldErrorRegular,
+  TargetRegular,
 } from '@fluentui/react-icons';
 import { useQueryClient } from '@tanstack/react-query';
 import { useEffect, useState } from 'react';
@@ -43,6 +44,7 @@ export const PAGES: { path: string; key: TextKey; icon: React.ReactElement }[] =
   { path: '/', key: 'nav.overview', icon: <GridRegular /> },
   { path: '/incidents', key: 'nav.incidents', icon: <ShieldErrorRegular /> },
   { path: '/alerts', key: 'nav.alerts', icon: <AlertRegular /> },
+  { path: '/hunting', key: 'nav.hunting', icon: <TargetRegular /> },
   { path: '/devices', key: 'nav.devices', icon: <ServerRegular /> },
   { path: '/rules', key: 'nav.rules', icon: <BookRegular /> },
   { path: '/settings', key: 'nav.settings', icon: <SettingsRegular /> },
