@@ -248,8 +248,8 @@ fn object_meta(snapshot: &Snapshot, file: &ActiveFile) -> Result<ObjectMeta> {
     // Not looked up on disk: the log says that it is there, and a lookup for each of thousands of files takes time.
     let location = object_store::path::Path::from_absolute_path(&path)
         .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
-    let modified = std::time::UNIX_EPOCH
-        + std::time::Duration::from_millis(u64::try_from(file.modified_ms).unwrap_or_default());
+    let modified =
+        std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(file.modified_ms).unwrap_or_default());
     Ok(ObjectMeta { location, last_modified: modified.into(), size: file.size, e_tag: None, version: None })
 }
 

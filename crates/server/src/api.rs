@@ -9,6 +9,8 @@ pub mod cursor;
 pub mod devices;
 pub mod events;
 pub mod extract;
+pub mod hunting;
+pub mod hunting_aliases;
 pub mod people;
 pub mod problem;
 pub mod rules;
@@ -18,6 +20,7 @@ pub mod suppressions;
 pub use problem::{ApiError, Kind};
 
 use crate::detection::Detection;
+use crate::hunting::Hunting;
 use crate::incidents::Incidents;
 use crate::shared::Shared;
 use axum::Router;
@@ -52,6 +55,8 @@ pub struct Rooms {
     pub detection: Arc<Detection>,
     /// Incidents.
     pub incidents: Arc<Incidents>,
+    /// Hunting.
+    pub hunting: Arc<Hunting>,
     /// Live events.
     pub hub: Arc<events::Hub>,
     /// Turns for requests.
@@ -104,8 +109,23 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(people::user_link))
         .routes(routes!(status::status_get))
         .routes(routes!(status::schema_get))
+        .routes(routes!(hunting::hunting_run))
+        .routes(routes!(hunting::hunting_export))
+        .routes(routes!(hunting::hunting_run_list))
+        .routes(routes!(hunting::hunting_run_get, hunting::hunting_run_delete))
+        .routes(routes!(hunting::hunting_validate))
+        .routes(routes!(hunting::hunting_query_list, hunting::hunting_query_create))
+        .routes(routes!(hunting::hunting_query_get, hunting::hunting_query_put, hunting::hunting_query_delete))
+        .routes(routes!(hunting::hunting_history))
+        .routes(routes!(hunting::hunting_library))
         .routes(routes!(events::event_stream));
-    OpenApiRouter::new().nest("/api/v1", api)
+    OpenApiRouter::new()
+        .nest("/api/v1", api)
+        .routes(routes!(hunting_aliases::graph_run))
+        .routes(routes!(hunting_aliases::graph_run_beta))
+        .routes(routes!(hunting_aliases::graph_run_bare))
+        .routes(routes!(hunting_aliases::advanced_queries_run))
+        .routes(routes!(hunting_aliases::advanced_hunting_run))
 }
 
 /// The API's description.
@@ -122,12 +142,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole HTTP side of the server: API, metrics, health, console.
-pub fn router(shared: &Arc<Shared>, detection: &Arc<Detection>, incidents: &Arc<Incidents>) -> Router {
+pub fn router(
+    shared: &Arc<Shared>,
+    detection: &Arc<Detection>,
+    incidents: &Arc<Incidents>,
+    hunting: &Arc<Hunting>,
+) -> Router {
     let hub = events::Hub::start(shared, incidents);
     let api = Api(Arc::new(Rooms {
         shared: Arc::clone(shared),
         detection: Arc::clone(detection),
         incidents: Arc::clone(incidents),
+        hunting: Arc::clone(hunting),
         hub,
         turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),
     }));
@@ -165,10 +191,19 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
     let Ok(_turn) = api.turns.try_acquire() else {
         return ApiError::new(Kind::Busy).into_response();
     };
+    // A query has a time of its own.
+    if hunts(request.uri().path()) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(TIME_MAX, next.run(request)).await {
         Ok(response) => response,
         Err(_) => ApiError::new(Kind::Timeout).into_response(),
     }
+}
+
+/// Whether a path runs a query.
+fn hunts(path: &str) -> bool {
+    matches!(path, "/api/v1/hunting/run" | "/api/v1/hunting/export") || hunting_aliases::is_alias(path)
 }
 
 /// Headers that every answer carries. The console sets its own content policy.

@@ -1,8 +1,10 @@
 //! Configuration of `garrison serve`: one versioned TOML file, unknown keys refused, all problems reported at once.
 //! Order: flag, environment, file, default.
 
+mod hunting;
 mod reader;
 
+use crate::hunting::HuntingSettings;
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -44,6 +46,8 @@ pub struct Config {
     pub retention_days: BTreeMap<String, u32>,
     /// Bytes that stay free on the lake's disk.
     pub disk_floor_bytes: u64,
+    /// Hunting.
+    pub hunting: HuntingSettings,
 }
 
 /// Bounds at the gateway and in ingest.
@@ -114,6 +118,7 @@ impl Config {
             limits: Limits::default(),
             retention_days: BTreeMap::new(),
             disk_floor_bytes: 256 << 20,
+            hunting: HuntingSettings::default(),
         }
     }
 
@@ -179,6 +184,7 @@ impl Config {
             r.number("heartbeat_seconds", 5..=600, &mut l.heartbeat_seconds);
             r.number("workers", 0..=256, &mut l.workers);
         });
+        hunting::read(&mut root, &mut c.hunting);
         root.finish().map_err(|problems| ConfigError { problems })?;
         c.check()?;
         Ok(c)
@@ -198,6 +204,10 @@ impl Config {
         }
         if self.limits.device_bytes_burst < 16 << 20 {
             problems.push("limits.device_bytes_burst: must hold one largest batch, 16777216 bytes".to_owned());
+        }
+        let h = &self.hunting;
+        if h.query_memory_bytes > h.memory_bytes {
+            problems.push("hunting.memory_bytes: must be at least hunting.query_memory_bytes".to_owned());
         }
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }

@@ -12,6 +12,7 @@ pub mod db;
 pub mod detection;
 pub mod fleet;
 pub mod gateway;
+pub mod hunting;
 pub mod identity;
 pub mod incidents;
 pub mod ingest;

@@ -8,6 +8,7 @@ use crate::db::Db;
 use crate::detection::Detection;
 use crate::fleet::Fleet;
 use crate::gateway::{Gateway, GatewayParts};
+use crate::hunting::Hunting;
 use crate::identity::Identity;
 use crate::identity::keys::private_file_write;
 use crate::incidents::Incidents;
@@ -36,6 +37,8 @@ pub struct Server {
     pub detection: Arc<Detection>,
     /// Alerts and incidents.
     pub incidents: Arc<Incidents>,
+    /// Hunting.
+    pub hunting: Arc<Hunting>,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
     /// Where the gateway listens.
@@ -88,6 +91,7 @@ impl Server {
         });
         let incidents = Incidents::start(&shared).await?;
         let detection = Detection::start(&shared, &incidents).await?;
+        let hunting = Hunting::start(&shared).await?;
         let ingest = Arc::new(Ingest::start(&shared, vec![Arc::clone(&detection) as Arc<dyn Observer>])?);
         let parts =
             GatewayParts { shared: Arc::clone(&shared), ingest: Arc::clone(&ingest), content: detection.content() };
@@ -95,13 +99,23 @@ impl Server {
         let gateway_listener = bind(shared.config.gateway, "gateway").await?;
         let http_listener = bind(shared.config.http, "HTTP").await?;
         let (gateway, http_address) = (gateway_listener.local_addr()?, http_listener.local_addr()?);
-        let router = crate::api::router(&shared, &detection, &incidents);
+        let router = crate::api::router(&shared, &detection, &incidents, &hunting);
         let mut tasks = vec![tokio::spawn(Arc::clone(&sessions).run(gateway_listener))];
         tasks.push(http::serve(http_listener, router, &shared)?);
-        tasks.extend(reconcile::start(&shared, &sessions));
+        tasks.extend(reconcile::start(&shared, &sessions, &hunting));
         let first_link = shared.identity.first_link(now).await?;
-        let server =
-            Self { shared, detection, incidents, http: http_address, gateway, first_link, ingest, sessions, tasks };
+        let server = Self {
+            shared,
+            detection,
+            incidents,
+            hunting,
+            http: http_address,
+            gateway,
+            first_link,
+            ingest,
+            sessions,
+            tasks,
+        };
         server.write_run_files()?;
         Ok(server)
     }

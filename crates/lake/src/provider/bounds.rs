@@ -47,8 +47,7 @@ impl FileBounds<'_> {
             return Some(Arc::new(texts));
         }
         if self.0.iter().any(|file| file.stats.numbers.contains_key(column)) {
-            let numbers: Int64Array =
-                self.0.iter().map(|file| pick(file.stats.numbers.get(column).copied())).collect();
+            let numbers: Int64Array = self.0.iter().map(|file| pick(file.stats.numbers.get(column).copied())).collect();
             return Some(Arc::new(numbers));
         }
         None

@@ -28,6 +28,9 @@ const ADMIN: &[&str] = &["enrolment-tokens", "api-tokens", "users"];
 
 /// What a request needs; the whole table of rights. Pure.
 pub fn access(method: &Method, path: &str) -> Access {
+    if super::hunting_aliases::is_alias(path) {
+        return Access::Role(Role::Reader);
+    }
     let Some(rest) = path.strip_prefix("/api/v1/") else { return Access::Open };
     let mut parts = rest.split('/');
     let first = parts.next().unwrap_or_default();
@@ -41,6 +44,8 @@ pub fn access(method: &Method, path: &str) -> Access {
         "devices" if rest.ends_with("/revoke") => Access::Role(Role::Admin),
         // Asking what a rule or suppression would do changes nothing.
         "suppressions" if rest == "suppressions/preview" => Access::Role(Role::Reader),
+        // Queries only read; who may share a saved one is judged where it is saved.
+        "hunting" => Access::Role(Role::Reader),
         _ if read => Access::Role(Role::Reader),
         _ => Access::Role(Role::Analyst),
     }
@@ -68,12 +73,16 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 pub async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let needed = access(request.method(), request.uri().path());
     let Access::Role(role) = needed else { return next.run(request).await };
+    let alias = super::hunting_aliases::is_alias(request.uri().path());
+    let refuse = |error: ApiError| {
+        if alias { super::hunting_aliases::error(&error) } else { error.into_response() }
+    };
     let principal = match identify(&api, request.headers(), request.method()).await {
         Ok(principal) => principal,
-        Err(error) => return error.into_response(),
+        Err(error) => return refuse(error),
     };
     if principal.role < role {
-        return ApiError::new(Kind::Forbidden).into_response();
+        return refuse(ApiError::new(Kind::Forbidden));
     }
     request.extensions_mut().insert(principal);
     next.run(request).await
@@ -119,6 +128,10 @@ mod tests {
             (&get, "/api/v1/enrolment-tokens", R(Role::Admin)),
             (&post, "/api/v1/suppressions/preview", R(Role::Reader)),
             (&post, "/api/v1/suppressions", R(Role::Analyst)),
+            (&post, "/api/v1/hunting/run", R(Role::Reader)),
+            (&delete, "/api/v1/hunting/queries/x", R(Role::Reader)),
+            (&post, "/v1.0/security/runHuntingQuery", R(Role::Reader)),
+            (&post, "/api/advancedqueries/run", R(Role::Reader)),
             (&get, "/api/v1/nothing", R(Role::Reader)),
             (&get, "/healthz", Open),
             (&get, "/", Open),

@@ -182,7 +182,9 @@ pub async fn device_timeline(
         return Err(ApiError::with(Kind::NotFound, "there is no device with this id"));
     }
     let tables: Vec<String> = list(q.tables.as_deref(), "tables")?;
-    if let Some(unknown) = tables.iter().find(|t| garrison_telemetry::table(t).is_none_or(|known| known.feature.is_some())) {
+    if let Some(unknown) =
+        tables.iter().find(|t| garrison_telemetry::table(t).is_none_or(|known| known.feature.is_some()))
+    {
         return Err(ApiError::with(
             Kind::BadQuery,
             format!("tables: there is no table `{}`", unknown.chars().take(60).collect::<String>()),

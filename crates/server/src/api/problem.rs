@@ -45,6 +45,14 @@ problems! {
     HeaderMissing = "request_header_missing" 403 "A change with a session cookie needs the header `X-Garrison-Request: 1`.", "send the header, or use an API token";
     NotFound = "not_found" 404 "There is nothing here.", "check the id; what belongs to another tenant is not found either";
     MethodNotAllowed = "method_not_allowed" 405 "This address does not take that method.", "see /api/openapi.json";
+    QueryNotValid = "query_not_valid" 400 "The query has errors.", "diagnostics name each one and its place";
+    Timespan = "timespan_not_valid" 400 "The time span cannot be read.", "use ISO 8601: P7D, PT12H, start/end, start/duration or duration/end";
+    QueryFailed = "query_failed" 400 "The query failed while it ran.", "the title says on what; guard the value, or leave those rows out";
+    QueryMemory = "query_memory" 400 "The query needs more memory than it may have.", "filter earlier, take fewer columns, or group by fewer keys";
+    ResultTooLarge = "result_too_large" 400 "The answer is too large to send.", "take fewer rows or columns";
+    QueryCancelled = "query_cancelled" 409 "The query was cancelled.", "run it again";
+    Quota = "hunting_quota" 429 "A limit of hunting is reached.", "wait as Retry-After says, or ask an administrator about the limits";
+    QueryTimeout = "query_timeout" 504 "The query took too long.", "ask for a shorter time, or filter earlier";
     Conflict = "exists" 409 "It is there already.", "choose another name";
     Redirected = "incident_redirected" 409 "The incident was merged into another one.", "work on the incident named in redirectIncidentId";
     MergeRefused = "merge_refused" 409 "The incidents cannot be merged.", "both must be open, not assigned to different people, classified alike, and small enough together";
@@ -62,17 +70,38 @@ problems! {
 pub struct ApiError {
     kind: Kind,
     detail: Option<String>,
+    diagnostics: Vec<garrison_model::QueryDiagnostic>,
+    retry_after_seconds: Option<u64>,
 }
 
 impl ApiError {
     /// With the table's words.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: None }
+        Self { kind, detail: None, diagnostics: Vec::new(), retry_after_seconds: None }
     }
 
     /// With a sentence of its own, made of our own words and the caller's values only.
     pub fn with(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: Some(detail.into()) }
+        Self { detail: Some(detail.into()), ..Self::new(kind) }
+    }
+
+    /// The same with findings about a query's text.
+    #[must_use]
+    pub fn diagnostics(mut self, diagnostics: Vec<garrison_model::QueryDiagnostic>) -> Self {
+        self.diagnostics = diagnostics;
+        self
+    }
+
+    /// The same with the time after which to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// When to try again.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        self.retry_after_seconds.or((self.kind == Kind::TooMany).then_some(300))
     }
 
     /// What is wrong.
@@ -94,6 +123,7 @@ impl ApiError {
             title: self.detail.clone().unwrap_or_else(|| title.to_owned()),
             status,
             hint: Some(hint.to_owned()),
+            diagnostics: self.diagnostics.clone(),
         }
     }
 }
@@ -105,8 +135,8 @@ impl IntoResponse for ApiError {
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (status, body).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.kind == Kind::TooMany {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("300"));
+        if let Some(seconds) = self.retry_after_seconds() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

@@ -167,6 +167,7 @@ impl Client {
             title: status.canonical_reason().unwrap_or("refused").to_owned(),
             status: status.as_u16(),
             hint: None,
+            diagnostics: Vec::new(),
         })))
     }
 
@@ -278,8 +279,10 @@ mod tests {
 
     #[test]
     fn refusals_have_their_exit_codes() {
-        let code =
-            |status| CliError::Refused(Problem { code: "x".into(), title: "x".into(), status, hint: None }).exit_code();
+        let code = |status| {
+            CliError::Refused(Problem { code: "x".into(), title: "x".into(), status, hint: None, diagnostics: vec![] })
+                .exit_code()
+        };
         assert_eq!([code(401), code(404), code(400), code(503)], [3, 4, 1, 10]);
     }
 }

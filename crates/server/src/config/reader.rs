@@ -28,6 +28,29 @@ impl Reader {
         }
     }
 
+    pub(super) fn truth(&mut self, key: &str) -> Option<bool> {
+        match self.table.remove(key)? {
+            toml::Value::Boolean(value) => Some(value),
+            _ => {
+                self.problem(key, "must be true or false");
+                None
+            }
+        }
+    }
+
+    pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
+        let found = match self.table.remove(key)? {
+            toml::Value::Array(items) => {
+                items.iter().map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            }
+            _ => None,
+        };
+        if found.is_none() {
+            self.problem(key, "must be a list of texts");
+        }
+        found
+    }
+
     pub(super) fn integer(&mut self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         match self.table.remove(key)? {
             toml::Value::Integer(number) if range.contains(&number) => Some(number),

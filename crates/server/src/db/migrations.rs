@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = migrations![
     2 "0002_fleet",
     10 "0010_cases",
     11 "0011_detection",
+    20 "0020_hunting",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

@@ -1,7 +1,7 @@
 //! Lists of devices.
 
 use super::Fleet;
-use garrison_model::{Device, Page, SensorHealthState};
+use garrison_model::{Device, DeviceId, Micros, Page, SensorHealthState};
 
 /// Which devices, in which order.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,13 @@ pub struct DeviceFilter {
 }
 
 impl Fleet {
+    /// Devices that should report and do not: id, host name, when they were last heard.
+    pub fn silent(&self, now: Micros) -> Vec<(DeviceId, String, Micros)> {
+        let devices = self.devices();
+        let silent = devices.values().filter(|e| e.health(now, self.inactive_after) == SensorHealthState::Inactive);
+        silent.map(|e| (e.record.id.clone(), e.record.facts.host_name.clone(), e.record.last_seen)).collect()
+    }
+
     /// One page of devices. The cursor is the id of the last device of the page before.
     pub fn device_list(&self, filter: &DeviceFilter) -> Page<Device> {
         let now = crate::now();

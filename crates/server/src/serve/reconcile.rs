@@ -2,6 +2,7 @@
 //! harmless, and a failure is counted, told, and tried again at the next turn.
 
 use crate::gateway::Gateway;
+use crate::hunting::Hunting;
 use crate::metrics::ByCode;
 use crate::shared::Shared;
 use garrison_lake::DiskState;
@@ -36,10 +37,10 @@ where
     })
 }
 
-pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>) -> Vec<JoinHandle<()>> {
+pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>, hunting: &Arc<Hunting>) -> Vec<JoinHandle<()>> {
     let with = |shared: &Arc<Shared>| Arc::clone(shared);
     let (fleet, lake, people, gauges) = (with(shared), with(shared), with(shared), with(shared));
-    let gateway = Arc::clone(gateway);
+    let (gateway, hunting) = (Arc::clone(gateway), Arc::clone(hunting));
     vec![
         // Last seen, counters and health: what the list of devices shows is at most this old on disk.
         every(shared, "fleet", Duration::from_secs(5), move || {
@@ -54,6 +55,10 @@ pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>) -> Vec<JoinHan
         every(shared, "sessions", Duration::from_mins(10), move || {
             let shared = Arc::clone(&people);
             async move { shared.identity.sweep(crate::now()).await }
+        }),
+        every(shared, "hunting_history", Duration::from_mins(10), move || {
+            let hunting = Arc::clone(&hunting);
+            async move { hunting.history_sweep(crate::now()).await }
         }),
         every(shared, "gateway_certificate", Duration::from_hours(1), move || {
             let gateway = Arc::clone(&gateway);

@@ -1,0 +1,417 @@
+//! What the room keeps in the control database: the history of queries with their reports, and saved queries.
+
+use super::error::HuntError;
+use super::resources::{Resources, RunState};
+use super::{Caller, Hunting, Interface};
+use crate::shared::rfc3339;
+use garrison_model::{Micros, Role, TenantId};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use std::sync::Arc;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+const DAY: i64 = 86_400_000_000;
+
+/// Characters of a name and of a folder's path.
+const NAME_CHARS_MAX: usize = 100;
+const FOLDER_CHARS_MAX: usize = 200;
+const DESCRIPTION_CHARS_MAX: usize = 2_000;
+/// Saved queries of a tenant; a library of thousands is searched by its folders.
+const QUERIES_MAX: i64 = 10_000;
+/// Entries that are written in one transaction.
+pub(super) const HISTORY_BATCH: usize = 64;
+
+/// An entry of the history, as it is written.
+#[derive(Debug)]
+pub(crate) struct HistoryEntry {
+    pub(crate) tenant: TenantId,
+    pub(crate) began: Micros,
+    pub(crate) ended: Micros,
+    pub(crate) query: String,
+    pub(crate) error: Option<String>,
+    pub(crate) resources: Resources,
+}
+
+/// An entry of the history, as it is read.
+#[derive(Debug, Clone, serde::Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryView {
+    /// Where it stands in the history.
+    #[serde(skip)]
+    pub number: i64,
+    /// When it began, microseconds.
+    #[serde(skip)]
+    pub began: i64,
+    /// The query.
+    pub query: String,
+    /// Code of the error that it ended with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Its report.
+    #[serde(flatten)]
+    #[schema(value_type = Resources)]
+    pub report: serde_json::Value,
+}
+
+/// What somebody saves.
+#[derive(Debug, Clone, Default, serde::Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct QueryDraft {
+    /// Name, unique in its folder.
+    pub name: String,
+    /// Folder, such as `Hunts/Web`; empty at the top.
+    #[serde(default)]
+    pub folder: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// The query.
+    pub query: String,
+    /// Whether everybody sees it.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+/// A saved query.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SavedQuery {
+    /// Id.
+    #[schema(value_type = String)]
+    pub id: Uuid,
+    /// Name.
+    pub name: String,
+    /// Folder.
+    pub folder: String,
+    /// What it is for.
+    pub description: String,
+    /// The query.
+    pub query: String,
+    /// Whether everybody sees it.
+    pub shared: bool,
+    /// Who made it.
+    pub owner: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// When it was changed last, RFC 3339.
+    pub updated: String,
+    /// Whether it is the caller's.
+    pub mine: bool,
+}
+
+impl QueryDraft {
+    /// Checks and tidies what somebody sent.
+    fn checked(mut self, query_bytes_max: usize) -> Result<Self, HuntError> {
+        self.name = self.name.trim().to_owned();
+        self.folder =
+            self.folder.split('/').map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        let plain = |text: &str| !text.chars().any(char::is_control);
+        let invalid = |words: &str| Err(HuntError::Invalid(words.to_owned()));
+        if self.name.is_empty() || self.name.chars().count() > NAME_CHARS_MAX || !plain(&self.name) {
+            return invalid("a name has 1 to 100 characters, none of them a control character");
+        }
+        if self.folder.chars().count() > FOLDER_CHARS_MAX || !plain(&self.folder) {
+            return invalid("a folder has at most 200 characters, none of them a control character");
+        }
+        if self.description.chars().count() > DESCRIPTION_CHARS_MAX {
+            return invalid("a description has at most 2000 characters");
+        }
+        if self.query.trim().is_empty() {
+            return Err(HuntError::QueryEmpty);
+        }
+        if self.query.len() > query_bytes_max {
+            return Err(HuntError::QueryTooLong { bytes: self.query.len(), bytes_max: query_bytes_max });
+        }
+        Ok(self)
+    }
+
+    /// What must be unique: shared names are everybody's, private ones their owner's.
+    fn place(&self, owner: &str) -> String {
+        let owner = if self.shared { "" } else { owner };
+        format!("{owner}\n{}\n{}\n", self.folder, self.name)
+    }
+}
+
+fn saved(row: &AnyRow, caller: &str) -> Result<SavedQuery, sqlx::Error> {
+    let owner: String = row.try_get("owner")?;
+    let id: String = row.try_get("id")?;
+    Ok(SavedQuery {
+        id: id.parse().unwrap_or_default(),
+        name: row.try_get("name")?,
+        folder: row.try_get("folder")?,
+        description: row.try_get("description")?,
+        query: row.try_get("query")?,
+        shared: row.try_get::<i64, _>("shared")? != 0,
+        mine: owner == caller,
+        owner,
+        created: rfc3339(Micros(row.try_get("created")?)),
+        updated: rfc3339(Micros(row.try_get("updated")?)),
+    })
+}
+
+impl Hunting {
+    /// Saved queries that a user sees: his own and the shared ones, by folder and name.
+    pub async fn query_list(&self, tenant: &TenantId, user: &str) -> Result<Vec<SavedQuery>, HuntError> {
+        let rows = sqlx::query(
+            "SELECT * FROM hunting_query WHERE tenant_id = $1 AND (shared = 1 OR owner = $2) ORDER BY folder, name, id",
+        )
+        .bind(tenant.as_str())
+        .bind(user)
+        .fetch_all(self.shared.db.pool())
+        .await?;
+        Ok(rows.iter().map(|row| saved(row, user)).collect::<Result<_, _>>()?)
+    }
+
+    /// One of them.
+    pub async fn query_get(&self, tenant: &TenantId, user: &str, id: Uuid) -> Result<SavedQuery, HuntError> {
+        let row =
+            sqlx::query("SELECT * FROM hunting_query WHERE tenant_id = $1 AND id = $2 AND (shared = 1 OR owner = $3)")
+                .bind(tenant.as_str())
+                .bind(id.to_string())
+                .bind(user)
+                .fetch_optional(self.shared.db.pool())
+                .await?;
+        row.map(|row| saved(&row, user)).transpose()?.ok_or(HuntError::QueryUnknown)
+    }
+
+    /// Saves a new query.
+    pub async fn query_create(
+        &self,
+        tenant: &TenantId,
+        user: &str,
+        draft: QueryDraft,
+        now: Micros,
+    ) -> Result<SavedQuery, HuntError> {
+        let draft = draft.checked(self.settings.query_bytes_max)?;
+        let id = Uuid::now_v7();
+        let mut tx = self.shared.db.write().await?;
+        let count: i64 = sqlx::query("SELECT COUNT(*) FROM hunting_query WHERE tenant_id = $1")
+            .bind(tenant.as_str())
+            .fetch_one(tx.conn())
+            .await?
+            .try_get(0)?;
+        if count >= QUERIES_MAX {
+            return Err(HuntError::Invalid(format!("there are {QUERIES_MAX} saved queries, which is the limit")));
+        }
+        let written = sqlx::query(
+            "INSERT INTO hunting_query (tenant_id, id, owner, shared, folder, name, place, description, query, created, \
+             updated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
+        )
+        .bind(tenant.as_str())
+        .bind(id.to_string())
+        .bind(user)
+        .bind(i64::from(draft.shared))
+        .bind(&draft.folder)
+        .bind(&draft.name)
+        .bind(draft.place(user))
+        .bind(&draft.description)
+        .bind(&draft.query)
+        .bind(now.0)
+        .execute(tx.conn())
+        .await;
+        taken(written, &draft.name)?;
+        tx.commit().await?;
+        self.query_get(tenant, user, id).await
+    }
+
+    /// Changes a saved query; only its owner or an administrator may.
+    pub async fn query_update(
+        &self,
+        tenant: &TenantId,
+        user: (&str, Role),
+        id: Uuid,
+        draft: QueryDraft,
+        now: Micros,
+    ) -> Result<SavedQuery, HuntError> {
+        let draft = draft.checked(self.settings.query_bytes_max)?;
+        let known = self.query_owned(tenant, user, id).await?;
+        let mut tx = self.shared.db.write().await?;
+        let written = sqlx::query(
+            "UPDATE hunting_query SET shared = $1, folder = $2, name = $3, place = $4, description = $5, query = $6, \
+             updated = $7 WHERE tenant_id = $8 AND id = $9",
+        )
+        .bind(i64::from(draft.shared))
+        .bind(&draft.folder)
+        .bind(&draft.name)
+        .bind(draft.place(&known.owner))
+        .bind(&draft.description)
+        .bind(&draft.query)
+        .bind(now.0)
+        .bind(tenant.as_str())
+        .bind(id.to_string())
+        .execute(tx.conn())
+        .await;
+        taken(written, &draft.name)?;
+        tx.commit().await?;
+        // An administrator who makes somebody else's query private does not see it any more.
+        let seen = if draft.shared { user.0 } else { known.owner.as_str() };
+        let mut changed = self.query_get(tenant, seen, id).await?;
+        changed.mine = changed.owner == user.0;
+        Ok(changed)
+    }
+
+    /// Deletes a saved query; only its owner or an administrator may.
+    pub async fn query_delete(&self, tenant: &TenantId, user: (&str, Role), id: Uuid) -> Result<(), HuntError> {
+        self.query_owned(tenant, user, id).await?;
+        let mut tx = self.shared.db.write().await?;
+        sqlx::query("DELETE FROM hunting_query WHERE tenant_id = $1 AND id = $2")
+            .bind(tenant.as_str())
+            .bind(id.to_string())
+            .execute(tx.conn())
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn query_owned(&self, tenant: &TenantId, user: (&str, Role), id: Uuid) -> Result<SavedQuery, HuntError> {
+        let known = self.query_get(tenant, user.0, id).await?;
+        if known.mine || user.1 >= Role::Admin { Ok(known) } else { Err(HuntError::NotOwner) }
+    }
+
+    /// The history, newest first: of one user, or of all.
+    pub async fn history(
+        &self,
+        tenant: &TenantId,
+        user: Option<&str>,
+        before: Option<(i64, i64)>,
+        limit: usize,
+    ) -> Result<Vec<HistoryView>, HuntError> {
+        let (began, number) = before.unwrap_or((i64::MAX, i64::MAX));
+        let rows = sqlx::query(
+            "SELECT number, began, query, error, report FROM hunting_history WHERE tenant_id = $1 \
+             AND ($2 = '' OR owner = $2) AND (began < $3 OR (began = $3 AND number < $4)) \
+             ORDER BY began DESC, number DESC LIMIT $5",
+        )
+        .bind(tenant.as_str())
+        .bind(user.unwrap_or_default())
+        .bind(began)
+        .bind(number)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(self.shared.db.pool())
+        .await?;
+        let view = |row: &AnyRow| -> Result<HistoryView, sqlx::Error> {
+            let report: String = row.try_get("report")?;
+            Ok(HistoryView {
+                number: row.try_get("number")?,
+                began: row.try_get("began")?,
+                query: row.try_get("query")?,
+                error: row.try_get("error")?,
+                report: serde_json::from_str(&report).unwrap_or_default(),
+            })
+        };
+        Ok(rows.iter().map(view).collect::<Result<_, _>>()?)
+    }
+
+    /// Writes entries down.
+    pub(super) async fn history_write(&self, entries: &[HistoryEntry]) -> Result<(), HuntError> {
+        let mut tx = self.shared.db.write().await?;
+        for entry in entries {
+            let report = &entry.resources;
+            sqlx::query(
+                "INSERT INTO hunting_history (tenant_id, id, owner, interface, began, ended, state, error, query, \
+                 report) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            )
+            .bind(entry.tenant.as_str())
+            .bind(report.id.to_string())
+            .bind(&report.user)
+            .bind(report.interface.as_str())
+            .bind(entry.began.0)
+            .bind(entry.ended.0)
+            .bind(report.state.as_str())
+            .bind(entry.error.as_deref())
+            // PostgreSQL takes no zero bytes.
+            .bind(entry.query.replace('\0', " "))
+            .bind(serde_json::to_string(report).unwrap_or_default().replace("\\u0000", " "))
+            .execute(tx.conn())
+            .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Forgets entries that are too old or too many.
+    pub async fn history_sweep(&self, now: Micros) -> Result<(), HuntError> {
+        let oldest = now.0.saturating_sub(i64::from(self.settings.history_days) * DAY);
+        let mut tx = self.shared.db.write().await?;
+        sqlx::query("DELETE FROM hunting_history WHERE began < $1").bind(oldest).execute(tx.conn()).await?;
+        sqlx::query(
+            "DELETE FROM hunting_history WHERE number <= (SELECT COALESCE(MAX(number), 0) FROM hunting_history) - $1",
+        )
+        .bind(i64::from(self.settings.history_rows_max))
+        .execute(tx.conn())
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Takes what was used within the last day into the quotas, so that a restart is no way around them.
+    pub(super) async fn quotas_restore(&self, now: Micros) -> Result<(), HuntError> {
+        let rows = sqlx::query(
+            "SELECT tenant_id, owner, interface, began, ended FROM hunting_history WHERE began > $1 AND state <> $2 \
+             ORDER BY ended",
+        )
+        .bind(now.0.saturating_sub(DAY))
+        .bind(RunState::Refused.as_str())
+        .fetch_all(self.shared.db.pool())
+        .await?;
+        let own = [Interface::Detection.as_str(), Interface::RetroHunt.as_str()];
+        for row in &rows {
+            let interface: String = row.try_get("interface")?;
+            let tenant: String = row.try_get("tenant_id")?;
+            let Ok(tenant) = tenant.parse::<TenantId>() else { continue };
+            if own.contains(&interface.as_str()) {
+                continue;
+            }
+            let owner: String = row.try_get("owner")?;
+            let (began, ended) = (Micros(row.try_get("began")?), Micros(row.try_get("ended")?));
+            self.lock_quotas().restore(&tenant, &owner, began, ended, now);
+        }
+        Ok(())
+    }
+
+    /// Hands an entry to the writer. A full queue drops it, counted: a report is not worth a query's wait.
+    pub(crate) fn history_note(&self, entry: HistoryEntry) {
+        if self.history.try_send(entry).is_err() {
+            tracing::warn!("the report of a query was dropped because the database is behind");
+        }
+    }
+}
+
+/// Writes entries down as they come, until the room is gone.
+pub(super) async fn history_run(hunting: Arc<Hunting>, mut entries: tokio::sync::mpsc::Receiver<HistoryEntry>) {
+    let mut batch = Vec::with_capacity(HISTORY_BATCH);
+    let stop = hunting.shared.stop.clone();
+    loop {
+        let count = tokio::select! {
+            count = entries.recv_many(&mut batch, HISTORY_BATCH) => count,
+            () = stop.cancelled() => {
+                // What is there already is written; what comes now belongs to queries that the stop cut off.
+                while let Ok(entry) = entries.try_recv() {
+                    batch.push(entry);
+                }
+                let _ = hunting.history_write(&batch).await;
+                return;
+            }
+        };
+        if count == 0 {
+            return;
+        }
+        if let Err(error) = hunting.history_write(&batch).await {
+            tracing::error!(%error, "reports of queries could not be written");
+        }
+        batch.clear();
+    }
+}
+
+fn taken<T>(written: Result<T, sqlx::Error>, name: &str) -> Result<T, HuntError> {
+    written.map_err(|error| {
+        if crate::db::is_unique_violation(&error) { HuntError::QueryExists(name.to_owned()) } else { error.into() }
+    })
+}
+
+/// The caller's name in the quotas, the history and as an owner.
+impl Caller {
+    /// A caller of the HTTP API.
+    #[must_use]
+    pub fn new(tenant: &TenantId, user: &str, interface: Interface) -> Self {
+        Self { tenant: tenant.clone(), user: user.to_owned(), interface }
+    }
+}
