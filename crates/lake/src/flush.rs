@@ -67,6 +67,7 @@ pub(crate) async fn flush_table(table: &LakeTable, now_ms: i64) -> Result<Flushe
         if let Err(error) = log.commit(change).await {
             if !log.unsure {
                 for path in paths {
+                    let _ = std::fs::remove_file(crate::terms::index_path(&path));
                     let _ = std::fs::remove_file(path);
                 }
             }
@@ -129,7 +130,9 @@ fn write_files(
         Ok(()) => Ok(files),
         Err(error) => {
             for file in files {
-                let _ = std::fs::remove_file(folder.join(&file.path));
+                let path = folder.join(&file.path);
+                let _ = std::fs::remove_file(crate::terms::index_path(&path));
+                let _ = std::fs::remove_file(path);
             }
             Err(error)
         }

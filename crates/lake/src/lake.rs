@@ -158,6 +158,10 @@ impl Lake {
         self.owner.shared.tables.keys().cloned().collect()
     }
 
+    pub(crate) fn lake_table(&self, name: &str) -> Result<&Arc<LakeTable>, LakeError> {
+        self.owner.shared.table(name)
+    }
+
     /// The table as of now.
     pub fn snapshot(&self, table: &str) -> Result<Snapshot, LakeError> {
         let table = self.owner.shared.table(table)?;

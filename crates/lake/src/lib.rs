@@ -20,6 +20,7 @@
 //! measured on the monotonic clock, everything else is given `now`. Formats and figures: docs/internals/lake.md.
 
 mod batch;
+mod bulk;
 mod compact;
 mod config;
 mod delta;
@@ -43,10 +44,12 @@ mod scan;
 pub mod spec;
 mod stats;
 mod table;
+pub mod terms;
 mod wal;
 mod wire_bytes;
 
 pub use batch::{Appended, Batch, CONSTANT_BYTES_MAX, CONSTANTS_MAX, Identity};
+pub use bulk::{BulkFile, FinishedFile};
 pub use config::LakeConfig;
 pub use error::LakeError;
 pub use files::{ActiveFile, FileStats};

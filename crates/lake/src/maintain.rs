@@ -75,6 +75,7 @@ async fn maintain_table(
                 done.files_written += 1;
             }
             Ok(false) => {
+                let _ = std::fs::remove_file(crate::terms::index_path(&path));
                 let _ = std::fs::remove_file(path);
             }
             // The commit may stand, so the file stays; if it does not, the file is deleted after the grace time.
@@ -118,7 +119,7 @@ async fn vacuum(shared: &Shared, table: &LakeTable, now: Micros) -> Result<u64, 
     }
     let found = found_files(&table.folder)?;
     let active = log.files()?;
-    if found.len() <= active.len() {
+    if found.iter().filter(|file| !file.path.ends_with(crate::terms::SUFFIX)).count() <= active.len() {
         return Ok(0);
     }
     let removed: BTreeMap<String, i64> =
@@ -127,7 +128,10 @@ async fn vacuum(shared: &Shared, table: &LakeTable, now: Micros) -> Result<u64, 
     for path in plan_vacuum(&found, &active, &removed, now, shared.config.tombstone_grace) {
         let path = table.folder.join(path);
         match std::fs::remove_file(&path) {
-            Ok(()) => deleted += 1,
+            // An index goes with its file and is not counted.
+            Ok(()) => {
+                deleted += u64::from(!path.as_os_str().as_encoded_bytes().ends_with(crate::terms::SUFFIX.as_bytes()))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(LakeError::io("delete", path)(error)),
         }
@@ -151,7 +155,7 @@ fn found_files(folder: &Path) -> Result<Vec<FoundFile>, LakeError> {
         for file in entries(&partition.path())? {
             let file = file.map_err(LakeError::io("list", partition.path()))?;
             let Ok(file_name) = file.file_name().into_string() else { continue };
-            if !file_name.ends_with(".parquet") {
+            if !file_name.strip_suffix(crate::terms::SUFFIX).unwrap_or(&file_name).ends_with(".parquet") {
                 continue;
             }
             let modified = file.metadata().and_then(|m| m.modified()).map_err(LakeError::io("look at", file.path()))?;

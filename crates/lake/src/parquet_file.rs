@@ -8,8 +8,9 @@
 use crate::error::LakeError;
 use crate::files::{ActiveFile, FileStats, day_text};
 use crate::spec::{BOOT_COLUMN, DEVICE_COLUMN, INGEST_COLUMN, PARTITION_COLUMN, SEQUENCE_COLUMN, TIME_COLUMN};
+use crate::terms::{IndexWriter, index_path};
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use garrison_model::Micros;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -18,6 +19,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Columns with bounds in the Delta log.
 pub const STAT_COLUMNS: &[&str] =
@@ -86,6 +88,7 @@ pub(crate) struct ParquetFile {
     partition: String,
     writer: Option<ArrowWriter<File>>,
     stats: StatsBuilder,
+    terms: IndexWriter,
 }
 
 impl ParquetFile {
@@ -101,12 +104,14 @@ impl ParquetFile {
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(schema)))
             .map_err(|source| LakeError::Parquet { step: "start", path: path.clone(), source })?;
         let relative = format!("{name}/{file_name}");
-        Ok(Self { path, relative, partition, writer: Some(writer), stats: StatsBuilder::default() })
+        let terms = IndexWriter::new(schema);
+        Ok(Self { path, relative, partition, writer: Some(writer), stats: StatsBuilder::default(), terms })
     }
 
-    /// Appends rows, which are sorted and have exactly the schema.
+    /// Appends rows, which are sorted and have exactly the schema; text may be a dictionary.
     pub(crate) fn write(&mut self, rows: &RecordBatch) -> Result<(), LakeError> {
         self.stats.add(rows);
+        self.terms.add(rows);
         let Some(writer) = self.writer.as_mut() else { return Err(LakeError::Closed) };
         writer.write(rows).map_err(|source| LakeError::Parquet { step: "write", path: self.path.clone(), source })
     }
@@ -133,6 +138,12 @@ impl ParquetFile {
                 return Err(error);
             }
         };
+        // The index may be missing: a file without one is scanned.
+        let terms = std::mem::replace(&mut self.terms, IndexWriter::new(&Schema::empty()));
+        if let Err(error) = terms.finish(&index_path(&self.path), size) {
+            tracing::warn!(path = %self.path.display(), %error, "the term index could not be written");
+            let _ = std::fs::remove_file(index_path(&self.path));
+        }
         let (rows, stats) = std::mem::take(&mut self.stats).finish();
         Ok(ActiveFile {
             path: std::mem::take(&mut self.relative),
@@ -165,6 +176,12 @@ impl StatsBuilder {
         for column in STAT_COLUMNS {
             let Some(array) = rows.column_by_name(column) else { continue };
             *self.stats.nulls.entry((*column).to_owned()).or_default() += array.null_count() as u64;
+            let array = match array.data_type() {
+                DataType::Dictionary(_, _) => {
+                    &arrow::compute::cast(array, &DataType::Utf8).unwrap_or_else(|_| Arc::clone(array))
+                }
+                _ => array,
+            };
             match array.data_type() {
                 DataType::Timestamp(_, _) if *column == TIME_COLUMN => {
                     // Rows without a time are outside of every time range, so they need no bound.

@@ -90,6 +90,11 @@ pub struct FoundFile {
     pub modified_ms: i64,
 }
 
+/// The Parquet file that a file belongs to: itself, or the one that it indexes.
+fn owner(path: &str) -> &str {
+    path.strip_suffix(crate::terms::SUFFIX).unwrap_or(path)
+}
+
 /// Files to delete: not active, and unused for at least `grace`. A file that left the table counts from its removal;
 /// one that never was in the table (a crash before its commit) from its last write.
 pub fn plan_vacuum(
@@ -103,9 +108,9 @@ pub fn plan_vacuum(
     let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
     found
         .iter()
-        .filter(|file| !active.contains(file.path.as_str()))
+        .filter(|file| !active.contains(owner(&file.path)))
         .filter(|file| {
-            let unused_since = removed_ms.get(&file.path).copied().unwrap_or(file.modified_ms);
+            let unused_since = removed_ms.get(owner(&file.path)).copied().unwrap_or(file.modified_ms);
             (now.0 / 1_000).saturating_sub(unused_since) >= grace_ms
         })
         .map(|file| file.path.clone())
@@ -186,12 +191,13 @@ mod tests {
     #[test]
     fn only_unused_files_are_deleted_and_only_after_the_grace() {
         let active = [file("2026-11-23", "active", 1, 0)];
-        let found = ["active", "removed", "orphan"]
+        let found = ["active", "active.terms", "removed", "removed.terms", "orphan"]
             .map(|name| FoundFile { path: format!("EventDate=2026-11-23/{name}"), modified_ms: 1_000 });
         let removed = BTreeMap::from([("EventDate=2026-11-23/removed".to_owned(), 5_000)]);
         let plan = |now_ms: i64| plan_vacuum(&found, &active, &removed, Micros(now_ms * 1_000), Duration::from_secs(2));
         assert_eq!(plan(2_999), Vec::<String>::new());
         assert_eq!(plan(3_000), ["EventDate=2026-11-23/orphan"]);
-        assert_eq!(plan(7_000), ["EventDate=2026-11-23/removed", "EventDate=2026-11-23/orphan"]);
+        let all = ["removed", "removed.terms", "orphan"].map(|name| format!("EventDate=2026-11-23/{name}"));
+        assert_eq!(plan(7_000), all);
     }
 }
