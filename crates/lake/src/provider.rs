@@ -8,26 +8,30 @@
 //! A scan is a plain Parquet scan built from the log's list of active files, so that it can be shipped to any executor
 //! of the same engine. Files are pruned before one is opened, by the bounds of [`crate::STAT_COLUMNS`] that the log
 //! holds; inside a file row groups are pruned by statistics and bloom filters, pages by the page index, and rows by the
-//! predicate while they are decoded ([`session_config`]). Text is read as `Utf8View`. A column that a file or a batch
+//! predicate while they are decoded ([`session_config`]). Before that, the term index of each file ([`crate::terms`])
+//! leaves only the blocks of rows that can hold the words of the query. Text is read as `Utf8View`. A column that a file or a batch
 //! lacks is null.
 
 mod bounds;
+mod clues;
 
 use crate::files::ActiveFile;
 use crate::scan::Snapshot;
 use crate::spec::{TIME_COLUMN, TableSpec};
+use crate::terms::{Blocks, TermIndex};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use bounds::FileBounds;
+use clues::Clue;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
@@ -39,6 +43,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectMeta;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -86,8 +91,48 @@ pub struct ScanFigures {
     pub files_total: AtomicU64,
     /// Files that could not be ruled out by their bounds.
     pub files_read: AtomicU64,
+    /// Files that were ruled out by their term index.
+    pub files_without_words: AtomicU64,
+    /// Blocks of 8,192 rows of the files that were not, and that were.
+    pub blocks_read: AtomicU64,
+    /// See `blocks_read`.
+    pub blocks_skipped: AtomicU64,
     /// Rows in memory that were looked at.
     pub hot_rows: AtomicU64,
+}
+
+/// A file to read and, if not all of it, the blocks that may hold rows.
+type Part = (Arc<ActiveFile>, Option<Blocks>);
+
+/// Leaves out what term indexes rule out. Reads files, so it is not for an async thread.
+fn by_words(folder: &std::path::Path, files: Vec<Arc<ActiveFile>>, clue: &Clue, figures: &ScanFigures) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(files.len());
+    for file in files {
+        let index = TermIndex::open(&folder.join(&file.path), file.size, file.rows);
+        let Some(blocks) = index.and_then(|index| clue.blocks(&index)) else {
+            parts.push((file, None));
+            continue;
+        };
+        let chosen = blocks.chosen();
+        figures.blocks_skipped.fetch_add((blocks.count() - chosen) as u64, Relaxed);
+        if chosen == 0 {
+            figures.files_without_words.fetch_add(1, Relaxed);
+            continue;
+        }
+        figures.blocks_read.fetch_add(chosen as u64, Relaxed);
+        parts.push((file, (chosen < blocks.count()).then_some(blocks)));
+    }
+    parts
+}
+
+/// The rows of these blocks.
+fn selection(blocks: &Blocks, rows: u64) -> RowSelection {
+    let runs = blocks.runs(usize::try_from(rows).unwrap_or(usize::MAX));
+    let selectors = runs.into_iter().map(|(count, chosen)| match chosen {
+        true => RowSelector::select(count),
+        false => RowSelector::skip(count),
+    });
+    RowSelection::from(selectors.collect::<Vec<_>>())
 }
 
 /// One table as of one moment.
@@ -148,7 +193,7 @@ impl LakeTableProvider {
     fn files_plan(
         &self,
         snapshot: &Snapshot,
-        files: &[Arc<ActiveFile>],
+        files: &[Part],
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
@@ -168,8 +213,11 @@ impl LakeTableProvider {
         let group_count = state.config().target_partitions().clamp(1, files.len().max(1));
         let mut groups = vec![FileGroup::new(Vec::new()); group_count];
         let bounded = files.len() <= BOUNDED_FILES_MAX;
-        for (at, file) in files.iter().enumerate() {
+        for (at, (file, blocks)) in files.iter().enumerate() {
             let mut part = PartitionedFile::from(object_meta(snapshot, file)?);
+            if let Some(blocks) = blocks {
+                part = part.with_extension(ParquetRowSelection::new(selection(blocks, file.rows)));
+            }
             if bounded {
                 part = part.with_statistics(Arc::new(self.statistics(file)));
             }
@@ -177,7 +225,7 @@ impl LakeTableProvider {
                 group.push(part);
             }
         }
-        let rows: u64 = files.iter().map(|file| file.rows).sum();
+        let rows: u64 = files.iter().map(|(file, _)| file.rows).sum();
         let mut whole = Statistics::new_unknown(&self.schema);
         whole.num_rows = Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
         let config = FileScanConfigBuilder::new(address, Arc::new(source))
@@ -319,6 +367,15 @@ impl TableProvider for LakeTableProvider {
         if let Some(snapshot) = &self.snapshot {
             parts.extend(self.hot_plan(snapshot, state, projection)?);
             let files = self.files(snapshot, state, filters);
+            let files: Vec<Part> = match Clue::of(filters) {
+                Some(clue) if !files.is_empty() => {
+                    let (folder, figures) = (snapshot.folder.clone(), Arc::clone(&self.figures));
+                    tokio::task::spawn_blocking(move || by_words(&folder, files, &clue, &figures))
+                        .await
+                        .map_err(|error| DataFusionError::External(Box::new(error)))?
+                }
+                _ => files.into_iter().map(|file| (file, None)).collect(),
+            };
             if !files.is_empty() {
                 parts.push(self.files_plan(snapshot, &files, state, projection, limit)?);
             }

@@ -25,7 +25,7 @@ fn index_of(folder: &Path, column: &str, texts: &[Option<String>], dictionary: b
 
 /// What `has` means, told in the plainest way.
 fn has(text: &str, needle: &str) -> bool {
-    let fold = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>();
+    let fold = |text: &str| if needle.is_ascii() { text.to_ascii_lowercase() } else { text.to_lowercase() };
     let (text, needle) = (fold(text), fold(needle));
     let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
     text.match_indices(&needle).any(|(at, found)| {
@@ -47,7 +47,7 @@ fn left(index: &TermIndex, column: &str, needle: &str, edges: Edges) -> Blocks {
 }
 
 fn letters() -> impl Strategy<Value = String> {
-    proptest::string::string_regex("[a-cA-C0-1ſKéßΣς_/. -]{0,12}").unwrap()
+    proptest::string::string_regex("[a-cA-C0-1ſKéßΣςİŉΐ_/. -]{0,12}").unwrap()
 }
 
 proptest! {

@@ -31,16 +31,9 @@ impl TermHash {
         self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
     }
 
-    fn add_folded(&mut self, letter: char) -> usize {
-        let mut bytes = 0;
-        fold(letter, |folded| {
-            let mut buffer = [0; 4];
-            for byte in folded.encode_utf8(&mut buffer).bytes() {
-                self.add(byte);
-                bytes += 1;
-            }
-        });
-        bytes
+    fn add_letter(&mut self, letter: char) {
+        let mut buffer = [0; 4];
+        letter.encode_utf8(&mut buffer).bytes().for_each(|byte| self.add(byte));
     }
 
     fn finish(self) -> u64 {
@@ -84,7 +77,7 @@ pub fn hashes(text: &str, cut: Cut, mut each: impl FnMut(u64)) {
 pub fn whole(text: &str) -> u64 {
     let mut hash = TermHash(FNV_START);
     for letter in text.chars() {
-        hash.add_folded(letter);
+        fold(letter, |folded| hash.add_letter(folded));
     }
     hash.finish()
 }
@@ -111,35 +104,39 @@ pub fn needle_words(needle: &str, edges: Edges) -> Vec<u64> {
     found
 }
 
-/// Calls `each` with a word's hash, folded bytes, and whether it touches the start and the end of the text.
+/// Calls `each` with a word's hash, folded bytes, and whether it touches the start and the end of the text. A letter
+/// that folds to a letter and a mark (`İ`) parts words there, since a comparison of lower-cased text does so too.
 fn words(text: &str, mut each: impl FnMut(u64, usize, bool, bool)) {
-    let mut hash = TermHash(FNV_START);
-    let (mut bytes, mut start) = (0, true);
-    let mut end = |hash: &mut TermHash, bytes: &mut usize, start: bool, end: bool| {
-        if *bytes > 0 {
-            each(hash.finish(), *bytes, start, end);
-            (*hash, *bytes) = (TermHash(FNV_START), 0);
+    struct Word {
+        hash: TermHash,
+        bytes: usize,
+        at_start: bool,
+    }
+    let mut word = Word { hash: TermHash(FNV_START), bytes: 0, at_start: true };
+    let mut part = |word: &mut Word, at_end: bool| {
+        if word.bytes > 0 {
+            each(word.hash.finish(), word.bytes, word.at_start, at_end);
         }
+        *word = Word { hash: TermHash(FNV_START), bytes: 0, at_start: false };
     };
-    let mut letters = text.chars();
-    // Nearly all text is ASCII; the table spares the questions to Unicode's.
-    while let Some(letter) = letters.next() {
-        let ascii = ASCII.get(letter as usize);
-        match ascii {
-            Some(0) => {
-                end(&mut hash, &mut bytes, start, false);
-                start = false;
-            }
+    for letter in text.chars() {
+        // Nearly all text is ASCII; the table spares the questions to Unicode's.
+        match ASCII.get(letter as usize) {
+            Some(0) => part(&mut word, false),
             Some(folded) => {
-                hash.add(*folded);
-                bytes += 1;
+                word.hash.add(*folded);
+                word.bytes += 1;
             }
-            None if letter.is_alphanumeric() => bytes += hash.add_folded(letter),
-            None => {
-                end(&mut hash, &mut bytes, start, false);
-                start = false;
-            }
+            None if letter.is_alphanumeric() => fold(letter, |folded| {
+                if folded.is_alphanumeric() {
+                    word.hash.add_letter(folded);
+                    word.bytes += folded.len_utf8();
+                } else {
+                    part(&mut word, false);
+                }
+            }),
+            None => part(&mut word, false),
         }
     }
-    end(&mut hash, &mut bytes, start, true);
+    part(&mut word, true);
 }
