@@ -7,9 +7,12 @@
 //! What is not supported is refused with its name and place; nothing is guessed. No text can panic this crate.
 //! This crate never reads a clock, a file or the network: `now` is given, rows come through [`Catalog`] and [`Host`].
 
+mod bind;
 mod catalog;
 mod diagnostic;
 pub mod functions;
+mod lower;
+mod operators;
 mod query;
 mod span;
 pub mod syntax;

@@ -1,7 +1,12 @@
 //! From a query's text to its plan: the crate's front door.
 
-use crate::{Catalog, Column, Context, Diagnostic, Host};
+use crate::bind::environment::Value;
+use crate::bind::{Answer, Binder, Need, NeedKey};
+use crate::lower::relation::{ROW, Relation};
+use crate::lower::table_use;
+use crate::{Catalog, Column, Context, Diagnostic, Host, Severity, syntax};
 use datafusion::logical_expr::LogicalPlan;
+use std::collections::HashMap;
 
 /// How the answer wants to be drawn: the `render` operator.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -62,15 +67,126 @@ pub enum Failure {
     Host(#[from] crate::HostError),
 }
 
+/// Rounds of running what must be known first: a part within a part within a part takes one each.
+const ROUNDS_MAX: usize = 32;
+
+/// What one reading of a text gives.
+struct Reading {
+    relation: Option<Relation>,
+    render: Option<Render>,
+    diagnostics: Vec<Diagnostic>,
+    needs: Vec<(NeedKey, Need)>,
+}
+
+fn read(
+    text: &str,
+    parsed: &syntax::Parsed,
+    catalog: &dyn Catalog,
+    context: &Context,
+    real: bool,
+    answers: &HashMap<NeedKey, Answer>,
+) -> Reading {
+    let mut binder = Binder::new(text, catalog, context, real, answers);
+    for diagnostic in &parsed.diagnostics {
+        binder.report(diagnostic.clone());
+    }
+    let value = binder.statements(&parsed.tree, 0);
+    let relation = match value {
+        Value::Rows(relation, _) => {
+            let like = (*relation).clone();
+            let finished = finished(*relation);
+            Some(binder.settle(parsed.tree.span, &like, finished))
+        }
+        Value::Scalar(..) | Value::Function(_) => {
+            binder.error("KS111", parsed.tree.span, "the query's last statement must give rows");
+            None
+        }
+        Value::Broken => None,
+    };
+    let mut diagnostics = binder.diagnostics;
+    diagnostics.sort_by_key(|d| (d.span, std::cmp::Reverse(d.severity)));
+    Reading { relation, render: binder.render, diagnostics, needs: binder.needs }
+}
+
+/// The answer: its columns and no hidden ones, in the order that its rows have.
+fn finished(relation: Relation) -> datafusion::common::Result<Relation> {
+    let open = relation.open;
+    let sorted = if relation.is_numbered() {
+        relation.sort(vec![Relation::column(ROW).sort(true, false)], None)?
+    } else {
+        relation
+    };
+    let mut bare = sorted.bare()?;
+    bare.open = open;
+    Ok(bare)
+}
+
+fn columns(relation: &Relation) -> Vec<Column> {
+    relation.fields.iter().map(Column::from).collect()
+}
+
 /// Says what the analyser says; runs nothing.
 #[must_use]
 pub fn analyze(text: &str, catalog: &dyn Catalog, context: &Context) -> Analysis {
-    let _ = (text, catalog, context);
-    Analysis::default()
+    let parsed = syntax::parse(text);
+    let reading = read(text, &parsed, catalog, context, false, &HashMap::new());
+    let broken = reading.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    let known = reading.relation.as_ref().filter(|r| !broken && !r.open);
+    Analysis {
+        columns: known.map(columns),
+        tables: reading.relation.as_ref().map(|r| table_use::tables(&r.plan)).unwrap_or_default(),
+        render: reading.render,
+        diagnostics: reading.diagnostics,
+    }
 }
 
 /// Plans a query. Parts that must be known first are run by `host`.
 pub async fn plan(text: &str, catalog: &dyn Catalog, context: &Context, host: &dyn Host) -> Result<Planned, Failure> {
-    let _ = (text, catalog, context, host);
-    Err(Failure::Text(vec![Diagnostic::error("GQ000", crate::Span::default(), "the language is being built")]))
+    let parsed = syntax::parse(text);
+    let mut answers: HashMap<NeedKey, Answer> = HashMap::new();
+    for _ in 0..ROUNDS_MAX {
+        // The reading is not kept over an await: it is not to be sent between threads.
+        let (needs, outcome) = step(text, &parsed, catalog, context, &answers);
+        if needs.is_empty() {
+            return outcome;
+        }
+        if let Err(failure) = outcome {
+            return Err(failure);
+        }
+        for (key, need) in needs {
+            let answer = match need {
+                Need::Rows(plan, rows_max) => Answer::Rows(host.rows(plan, rows_max).await?),
+                Need::External(address) => Answer::Bytes(host.external(&address).await?),
+            };
+            answers.insert(key, answer);
+        }
+    }
+    let text = format!("parts of the query wait for each other more than {ROUNDS_MAX} deep");
+    Err(Failure::Text(vec![Diagnostic::error("GQ111", parsed.tree.span, text)]))
+}
+
+type Step = (Vec<(NeedKey, Need)>, Result<Planned, Failure>);
+
+fn step(
+    text: &str,
+    parsed: &syntax::Parsed,
+    catalog: &dyn Catalog,
+    context: &Context,
+    answers: &HashMap<NeedKey, Answer>,
+) -> Step {
+    let reading = read(text, parsed, catalog, context, true, answers);
+    let broken = reading.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    match reading.relation {
+        Some(relation) if !broken => {
+            let planned = Planned {
+                columns: columns(&relation),
+                tables: table_use::tables(&relation.plan),
+                plan: relation.plan,
+                render: reading.render,
+                diagnostics: reading.diagnostics,
+            };
+            (reading.needs, Ok(planned))
+        }
+        _ => (vec![], Err(Failure::Text(reading.diagnostics))),
+    }
 }

@@ -1,0 +1,156 @@
+//! `parse`: one compiled pattern over a text column gives a structure `{hit, c0, c1, …}` of captured texts. What each
+//! text means as its column's type is said by the conversion functions, outside.
+
+use crate::lower::kernel::{Kernel, plain_text};
+use arrow::array::{Array, ArrayRef, BooleanBuilder, StringBuilder, StructArray};
+use arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::Result;
+use datafusion::logical_expr::Expr;
+use regex::Regex;
+use std::sync::Arc;
+
+/// Name of the member that says whether the pattern fits the row.
+pub(crate) const HIT: &str = "hit";
+
+/// Name of the member that holds the capture at `at`.
+pub(crate) fn member(at: usize) -> String {
+    format!("c{at}")
+}
+
+/// Bytes that a compiled pattern may take: a text of at most 64 KB of literals fits, a bomb of repetitions does not.
+const PATTERN_BYTES_MAX: usize = 8 << 20;
+
+/// Compiles a pattern with our bounds.
+pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, String> {
+    regex::RegexBuilder::new(pattern)
+        .size_limit(PATTERN_BYTES_MAX)
+        .dfa_size_limit(PATTERN_BYTES_MAX)
+        .build()
+        .map_err(|e| e.to_string())
+}
+
+/// The structure for a text. `groups` are the numbers of the pattern's groups that are captured, in the order of members.
+pub(crate) fn structure(text: Expr, pattern: Regex, groups: Vec<usize>) -> Expr {
+    let mut fields = vec![Field::new(HIT, DataType::Boolean, true)];
+    fields.extend((0..groups.len()).map(|at| Field::new(member(at), DataType::Utf8, true)));
+    let fields = Fields::from(fields);
+    let key = format!("{} {groups:?}", pattern.as_str());
+    Kernel::call("kql_parse", key, DataType::Struct(fields.clone()), vec![text], move |arrays, rows| {
+        let mut hit = BooleanBuilder::with_capacity(rows);
+        let mut columns: Vec<StringBuilder> = groups.iter().map(|_| StringBuilder::new()).collect();
+        let texts = arrays.first().map(plain_text).transpose()?;
+        let mut places = pattern.capture_locations();
+        for row in 0..rows {
+            let text = texts.as_ref().filter(|t| t.is_valid(row)).map_or("", |t| t.value(row));
+            let found = pattern.captures_read(&mut places, text).is_some();
+            hit.append_value(found);
+            for (builder, &group) in columns.iter_mut().zip(&groups) {
+                let part = if found { places.get(group).and_then(|(a, b)| text.get(a..b)) } else { None };
+                builder.append_option(part);
+            }
+        }
+        let mut children: Vec<ArrayRef> = vec![Arc::new(hit.finish())];
+        children.extend(columns.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
+        let answer: Result<ArrayRef> =
+            Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), children, None, rows)?));
+        answer
+    })
+}
+
+/// `parse-kv`: the values of known keys in a text of pairs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Pairs {
+    /// Between pairs.
+    pub pair: String,
+    /// Between key and value.
+    pub key_value: String,
+    /// Around values; opening and closing.
+    pub quotes: Vec<(char, char)>,
+    /// A text that begins the next pair without a delimiter is not split at.
+    pub greedy: bool,
+}
+
+/// The structure of the keys' values.
+pub(crate) fn pairs(text: Expr, keys: Vec<String>, how: Pairs) -> Expr {
+    let mut fields = vec![Field::new(HIT, DataType::Boolean, true)];
+    fields.extend((0..keys.len()).map(|at| Field::new(member(at), DataType::Utf8, true)));
+    let fields = Fields::from(fields);
+    let key = format!("{how:?} {keys:?}");
+    Kernel::call("kql_parse_kv", key, DataType::Struct(fields.clone()), vec![text], move |arrays, rows| {
+        let mut hit = BooleanBuilder::with_capacity(rows);
+        let mut columns: Vec<StringBuilder> = keys.iter().map(|_| StringBuilder::new()).collect();
+        let texts = arrays.first().map(plain_text).transpose()?;
+        for row in 0..rows {
+            let text = texts.as_ref().filter(|t| t.is_valid(row)).map_or("", |t| t.value(row));
+            let found = how.read(text);
+            hit.append_value(true);
+            for (builder, key) in columns.iter_mut().zip(&keys) {
+                builder.append_option(found.iter().find(|(k, _)| k == key).map(|(_, v)| *v));
+            }
+        }
+        let mut children: Vec<ArrayRef> = vec![Arc::new(hit.finish())];
+        children.extend(columns.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
+        let answer: Result<ArrayRef> =
+            Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), children, None, rows)?));
+        answer
+    })
+}
+
+impl Pairs {
+    /// Keys and values, in order.
+    fn read<'a>(&self, text: &'a str) -> Vec<(&'a str, &'a str)> {
+        let mut found = vec![];
+        let mut rest = text;
+        while !rest.is_empty() {
+            let Some(at) = rest.find(self.key_value.as_str()).filter(|_| !self.key_value.is_empty()) else { break };
+            let (before, after) = rest.split_at(at);
+            // What stands before the key in the same piece belongs to no pair.
+            let key =
+                if self.pair.is_empty() { before } else { before.rsplit(self.pair.as_str()).next().unwrap_or(before) };
+            let after = after.get(self.key_value.len()..).unwrap_or_default();
+            let quoted = after.chars().next().and_then(|c| {
+                let close = self.quotes.iter().find(|(open, _)| *open == c)?.1;
+                let inner = after.get(c.len_utf8()..)?;
+                let end = inner.find(close)?;
+                Some((inner.get(..end)?, inner.get(end + close.len_utf8()..)?))
+            });
+            let (value, next) = match quoted {
+                Some(parts) => parts,
+                None => self.bare(after),
+            };
+            found.push((trim_quotes(key.trim(), &self.quotes), value));
+            rest = next;
+        }
+        found
+    }
+
+    fn bare<'a>(&self, after: &'a str) -> (&'a str, &'a str) {
+        if self.pair.is_empty() {
+            return (after, "");
+        }
+        if self.greedy {
+            // The value goes on to the delimiter before the next key.
+            let Some(next_key) = after.find(self.key_value.as_str()) else { return (after, "") };
+            let head = after.get(..next_key).unwrap_or(after);
+            return match head.rfind(self.pair.as_str()) {
+                Some(at) => {
+                    (after.get(..at).unwrap_or_default(), after.get(at + self.pair.len()..).unwrap_or_default())
+                }
+                None => (after, ""),
+            };
+        }
+        match after.find(self.pair.as_str()) {
+            Some(at) => (after.get(..at).unwrap_or_default(), after.get(at + self.pair.len()..).unwrap_or_default()),
+            None => (after, ""),
+        }
+    }
+}
+
+fn trim_quotes<'a>(key: &'a str, quotes: &[(char, char)]) -> &'a str {
+    for (open, close) in quotes {
+        if let Some(inner) = key.strip_prefix(*open).and_then(|k| k.strip_suffix(*close)) {
+            return inner;
+        }
+    }
+    key
+}
