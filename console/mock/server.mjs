@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { detectionsMock } from './detections.mjs';
 import { huntingMock } from './hunting.mjs';
 import { alerts, deviceId, devices, incidents, newIncident, rules, timelineRow, tree } from './story.mjs';
 
@@ -48,6 +49,7 @@ export function startMock(port = 0) {
   const list = structuredClone(incidents);
   const alertList = structuredClone(alerts);
   const hunting = huntingMock();
+  const custom = detectionsMock();
   const ruleList = structuredClone(rules);
   const deviceList = structuredClone(devices);
 
@@ -382,6 +384,10 @@ export function startMock(port = 0) {
         return undefined;
       }
       if (parts[0] === 'hunting') {
+        if (['detections', 'retro', 'evidence'].includes(parts[1])) {
+          const made = custom.api(request.method, parts.slice(1), body);
+          return answer(made.status, made.body);
+        }
         const found = await hunting.api(request.method, parts.slice(1), url.searchParams, body);
         if (found.raw === undefined) return answer(found.status, found.body);
         response.writeHead(found.status, { 'content-type': found.type });
@@ -412,6 +418,8 @@ export function startMock(port = 0) {
     server,
     /** Bodies of the queries that were asked for. */
     asked: hunting.asked,
+    detections: custom.detections,
+    evidence: custom.evidence,
     /** A new incident, as if an attack had just been seen. */
     arrive() {
       state.next += 1;

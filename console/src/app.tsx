@@ -21,6 +21,7 @@ const Alerts = lazy(() => import('./pages/Alerts'));
 const AlertPage = lazy(() => import('./pages/Alert'));
 const Devices = lazy(() => import('./pages/Devices'));
 const DevicePage = lazy(() => import('./pages/Device'));
+const Detections = lazy(() => import('./pages/Detections'));
 const Hunting = lazy(() => import('./pages/Hunting'));
 const Rules = lazy(() => import('./pages/Rules'));
 const Settings = lazy(() => import('./pages/Settings'));
@@ -38,6 +39,8 @@ function Routed() {
       return second ? <AlertPage key={second} id={second} /> : <Alerts />;
     case 'devices':
       return second ? <DevicePage key={second} id={second} /> : <Devices />;
+    case 'detections':
+      return <Detections />;
     case 'hunting':
       return <Hunting />;
     case 'rules':

@@ -111,8 +111,18 @@ export interface Schema {
   tables: SchemaTable[];
 }
 
-/** A part of the language by name; the server may say more of it. */
-export type Named = string | { name: string };
+/** A part of the language by name, with what the server says of it. */
+export interface Capability {
+  name: string;
+  aliases?: string[];
+  /** `scalar`, `aggregate`, … */
+  kind?: string;
+  signature?: string;
+  doc?: string;
+  example?: string;
+}
+
+export type Named = string | Capability;
 
 export interface Capabilities {
   operators?: Named[];

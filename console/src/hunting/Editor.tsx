@@ -21,7 +21,7 @@ import {
   placeholder,
 } from '@codemirror/view';
 import { useEffect, useImperativeHandle, useMemo, useRef } from 'react';
-import type { Diagnostic, SchemaTable } from '../api/hunting';
+import type { Capability, Diagnostic, SchemaTable } from '../api/hunting';
 import { t } from '../i18n';
 import { blockAt } from '../logic/kql';
 import { Checker, completer, hover, invites, markOf } from './assist';
@@ -42,6 +42,7 @@ export interface EditorProps {
   tab: string;
   text: string;
   tables: SchemaTable[];
+  functions: Capability[];
   onText: (tab: string, text: string) => void;
   onRun: () => void;
   onSave: () => void;
@@ -145,7 +146,9 @@ export default function Editor(props: EditorProps) {
       placeholder(t('hunting.placeholder')),
       EditorView.contentAttributes.of({ 'aria-label': t('hunting.editor'), spellcheck: 'false' }),
       autocompletion({ override: [completer(() => latest.current.tables)], maxRenderedOptions: 60 }),
-      hoverTooltip((editor, position) => hover(editor, position, latest.current.tables), { hoverTime: 350 }),
+      hoverTooltip((editor, position) => hover(editor, position, latest.current.tables, latest.current.functions), {
+        hoverTime: 350,
+      }),
       keymap.of([...closeBracketsKeymap, ...completionKeymap, ...searchKeymap, ...historyKeymap, ...defaultKeymap]),
       EditorView.updateListener.of((update) => {
         if (!update.docChanged) return;

@@ -76,15 +76,15 @@ export function TabsBar({ onChoose }: { onChoose: () => void }) {
               >
                 {tab.title}
               </button>
-              <button
-                type="button"
+              {/* For the mouse only: a list of tabs has no other children, and the keyboard has Delete. */}
+              <span
                 className="hunt-tab-close"
-                tabIndex={-1}
-                aria-label={t('hunting.close', { name: tab.title })}
+                aria-hidden="true"
+                title={t('hunting.close', { name: tab.title })}
                 onClick={() => close(tab.id)}
               >
-                <DismissRegular aria-hidden="true" />
-              </button>
+                <DismissRegular />
+              </span>
             </div>
           );
         })}

@@ -1,7 +1,7 @@
 import { type Completion, type CompletionContext, type CompletionResult, snippet } from '@codemirror/autocomplete';
 import { type Diagnostic as Mark, setDiagnostics } from '@codemirror/lint';
 import type { EditorView, Tooltip } from '@codemirror/view';
-import { type Diagnostic, hunting, type SchemaTable } from '../api/hunting';
+import { type Capability, type Diagnostic, hunting, type SchemaTable } from '../api/hunting';
 import { type Block, blockAt, blocks } from '../logic/kql';
 import { languageNow } from './language';
 
@@ -107,6 +107,7 @@ export async function hover(
   view: EditorView,
   position: number,
   tables: readonly SchemaTable[],
+  functions: readonly Capability[],
 ): Promise<Tooltip | null> {
   const text = view.state.doc.toString();
   const block = blockAt(text, position);
@@ -116,10 +117,12 @@ export async function hover(
   const table = tables.find((t) => t.name === name);
   const found = await languageNow().hover(block.text, position - block.from);
   const lines = (found ?? '').split('\n').map((line) => line.trim());
-  const head = table ? name : (lines[0] ?? '');
+  const known = functions.find((f) => f.name === name || f.aliases?.includes(name));
+  const head = table ? name : (known?.signature ?? lines[0] ?? '');
   const named = [...block.text.matchAll(/\b\w+\b/g)].map((m) => m[0]);
   const doc =
     table?.doc ??
+    known?.doc ??
     tables.filter((t) => named.includes(t.name)).flatMap((t) => t.columns.filter((c) => c.name === name))[0]?.doc ??
     lines.slice(1).filter(Boolean).join(' ');
   if (!head && !doc) return null;

@@ -137,7 +137,8 @@ function know(known: Known): boolean {
     .WithFunctions(only(all.Functions, known.functions))
     .WithAggregates(only(all.Aggregates, known.aggregates))
     .WithPlugIns(only(all.PlugIns, known.plugins));
-  operators = known.operators && new Set(known.operators);
+  // `sort by` and `order by` begin with the word that the service offers.
+  operators = known.operators && new Set(known.operators.flatMap((name) => [name, name.split(' ')[0] ?? name]));
   kinds = [];
   for (const [name, value] of Object.entries(Editor.CompletionKind)) {
     if (typeof value === 'number') kinds[value] = name;
@@ -166,7 +167,8 @@ function complete(text: string, position: number): Completions {
     return [
       {
         label: item.MatchText || item.DisplayText,
-        before: item.BeforeText,
+        // A table brings its pipe along; people who type one themselves would have two.
+        before: item.BeforeText.replace(/\s*\n\|\s*$/, ''),
         after: item.AfterText ?? '',
         kind,
         rank: item.Rank,

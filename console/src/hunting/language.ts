@@ -42,16 +42,26 @@ export type Request =
 export type Answer = { id: number; ok: true; value: unknown } | { id: number; ok: false; error: string };
 
 function names(list: Named[] | undefined): string[] | null {
-  return Array.isArray(list) ? list.map((item) => (typeof item === 'string' ? item : item.name)) : null;
+  return Array.isArray(list)
+    ? list.flatMap((item) => (typeof item === 'string' ? [item] : [item.name, ...(item.aliases ?? [])]))
+    : null;
 }
 
+/** Plug-ins of `evaluate` where the server does not list them. */
+const PLUGINS = ['bag_unpack', 'pivot'];
+
+const isAggregate = (item: Named) => typeof item !== 'string' && /aggregate/i.test(item.kind ?? '');
+
+/** What the service of the language may offer: the tables of the server, and of the language what the server runs. */
 export function knownOf(tables: SchemaTable[], capabilities: Capabilities): Known {
+  const all = capabilities.functions;
+  const aggregates = capabilities.aggregates ?? all?.filter(isAggregate);
   return {
     tables: tables.map((table) => ({ name: table.name, doc: table.doc, columns: table.columns })),
     operators: names(capabilities.operators),
-    functions: names(capabilities.functions),
-    aggregates: names(capabilities.aggregates),
-    plugins: names(capabilities.plugins),
+    functions: names(all?.filter((item) => !isAggregate(item))),
+    aggregates: names(aggregates),
+    plugins: names(capabilities.plugins) ?? PLUGINS,
   };
 }
 

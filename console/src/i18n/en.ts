@@ -1,3 +1,4 @@
+import { detections, evidenceDialog, retro } from './detections';
 import { grid, hunting } from './hunting';
 
 // Every word of the console. Another language is another file of this shape.
@@ -60,6 +61,7 @@ export const en = {
     send: 'Comment',
     title: 'Comments',
   },
+  detections,
   device: {
     about: 'The machine',
     address: 'Address',
@@ -112,6 +114,7 @@ export const en = {
     incidentsWith: 'Incidents with this value',
     open: 'Open',
   },
+  evidenceDialog,
   evidence: {
     File: 'Files',
     Ip: 'Addresses',
@@ -231,6 +234,7 @@ export const en = {
   },
   nav: {
     alerts: 'Alerts',
+    detections: 'Detections',
     devices: 'Devices',
     hunting: 'Hunting',
     incidents: 'Incidents',
@@ -271,6 +275,7 @@ export const en = {
     '90d': 'Last 90 days',
     '180d': 'Last 180 days',
   },
+  retro,
   row: { copy: 'Copy JSON', json: 'JSON', table: 'Columns', title: 'The row' },
   rules: {
     alerts30: '30 days',

@@ -9,6 +9,7 @@ export interface Hunted {
 }
 
 const IP = /^(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)$/;
+const DEVICE_ID = /^[0-9a-f]{40,64}$/;
 const HASH: Record<number, string> = { 32: 'MD5', 40: 'SHA1', 64: 'SHA256' };
 
 function hash(value: string): string | null {
@@ -68,7 +69,9 @@ function file(value: string): string {
 }
 
 function device(value: string, id: string | undefined): string {
-  const where = id ? `DeviceId == ${stringText(id)}` : `DeviceName =~ ${stringText(value)}`;
+  // Ids of devices are shown where names are not.
+  const known = id ?? (DEVICE_ID.test(value) ? value : undefined);
+  const where = known ? `DeviceId == ${stringText(known)}` : `DeviceName =~ ${stringText(value)}`;
   return [
     `// What ${value.replaceAll('\n', ' ')} did`,
     'union DeviceProcessEvents, DeviceNetworkEvents, DeviceFileEvents, DeviceLogonEvents, DeviceEvents',

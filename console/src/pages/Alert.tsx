@@ -1,9 +1,11 @@
 import { Button, Tab, TabList } from '@fluentui/react-components';
-import { AlertOffRegular } from '@fluentui/react-icons';
+import { AlertOffRegular, TargetRegular } from '@fluentui/react-icons';
 import { useMemo, useState } from 'react';
 import { useAlert, useAlertTree, useIncident } from '../api/queries';
 import type { Alert } from '../api/types';
+import { huntNow } from '../hunting/start';
 import { t } from '../i18n';
+import { huntFrom } from '../logic/huntFrom';
 import { flatten, type TreeRow } from '../logic/tree';
 import { spaced } from '../logic/words';
 import { SeverityBadge, StatusBadge, Tag } from '../parts/Badges';
@@ -93,6 +95,13 @@ export default function AlertPage({ id }: { id: string }) {
             to={`/devices/${alert.machineId}`}
           />
           <span className="grow" />
+          <Button
+            size="small"
+            icon={<TargetRegular />}
+            onClick={() => huntNow(huntFrom({ field: 'alert', value: alert.id }) ?? '', alert.title)}
+          >
+            {t('hunting.hunt')}
+          </Button>
           <Button size="small" icon={<AlertOffRegular />} onClick={() => setSuppressing(true)}>
             {t('suppress.title')}
           </Button>

@@ -11,13 +11,16 @@ import {
   Tab,
   TabList,
 } from '@fluentui/react-components';
+import { TargetRegular } from '@fluentui/react-icons';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api } from '../api/client';
 import { useDevice, useList } from '../api/queries';
 import type { Alert, Device, IncidentSummary, Row, TimelineRow } from '../api/types';
+import { huntNow } from '../hunting/start';
 import { t } from '../i18n';
 import { href } from '../logic/address';
+import { huntFrom } from '../logic/huntFrom';
 import { grouped, spaced } from '../logic/words';
 import { HealthBadge, SeverityBadge, StatusBadge, Tag } from '../parts/Badges';
 import { DataGrid } from '../parts/DataGrid';
@@ -241,6 +244,16 @@ export default function DevicePage({ id }: { id: string }) {
             {device.osDistribution} {device.osVersion} · <Time ago at={device.lastSeen} />
           </span>
           <span className="grow" />
+          <Button
+            size="small"
+            icon={<TargetRegular />}
+            onClick={() => {
+              const { computerDnsName: value, id: key } = device;
+              huntNow(huntFrom({ field: 'device', value, id: key }) ?? '', value);
+            }}
+          >
+            {t('hunting.hunt')}
+          </Button>
           {!device.revoked && (
             <Button size="small" onClick={() => setRevoking(true)}>
               {t('device.revoke')}

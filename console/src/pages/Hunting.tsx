@@ -10,7 +10,7 @@ import {
 } from '@fluentui/react-icons';
 import { useQueryClient } from '@tanstack/react-query';
 import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from 'react';
-import { type Diagnostic, hunting, useCapabilities, useSaved, useSchema } from '../api/hunting';
+import { type Capability, type Diagnostic, hunting, useCapabilities, useSaved, useSchema } from '../api/hunting';
 import { useSession } from '../api/queries';
 import type { EditorHandle } from '../hunting/Editor';
 import '../hunting/hunting.css';
@@ -99,6 +99,10 @@ export default function Hunting() {
   const [overlay, setOverlay] = useState<Overlay>(null);
   const [inspected, setInspected] = useState<ResultRow | null>(null);
   const tables = schema.data?.tables;
+  const functions = useMemo(
+    () => (capabilities.data?.functions ?? []).filter((f): f is Capability => typeof f !== 'string'),
+    [capabilities.data],
+  );
 
   useEffect(() => {
     if (tables && capabilities.data) void languageNow().know(knownOf(tables, capabilities.data));
@@ -277,6 +281,7 @@ export default function Hunting() {
                 tab={tabId}
                 text={text}
                 tables={tables ?? NONE}
+                functions={functions}
                 onText={(id, now) => tabs.change(id, { text: now })}
                 onRun={go}
                 onSave={() => setOverlay({ kind: 'save' })}
@@ -331,6 +336,7 @@ export default function Hunting() {
           rows={overlay.rows}
           columns={run.answer.columns}
           query={run.query}
+          name={tab?.title ?? ''}
           close={() => setOverlay(null)}
         />
       )}

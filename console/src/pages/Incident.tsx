@@ -1,10 +1,12 @@
 import { Button, Tab, TabList } from '@fluentui/react-components';
-import { PanelRightRegular } from '@fluentui/react-icons';
+import { PanelRightRegular, TargetRegular } from '@fluentui/react-icons';
 import { useMemo, useState } from 'react';
 import { useCaseUpdate, useIncident, useList, useSession, useStory } from '../api/queries';
 import type { Alert, Evidence, Incident } from '../api/types';
+import { huntNow } from '../hunting/start';
 import { t } from '../i18n';
 import { href } from '../logic/address';
+import { incidentQuery } from '../logic/huntFrom';
 import { clockTime, dayOf, spanTime } from '../logic/time';
 import { flatten, moments, type TreeRow } from '../logic/tree';
 import { spaced } from '../logic/words';
@@ -225,6 +227,13 @@ export default function IncidentPage({ id }: { id: number }) {
             {spanTime(incident.firstEventTime, incident.lastEventTime)} · <Time ago at={incident.lastUpdateTime} />
           </span>
           <span className="grow" />
+          <Button
+            size="small"
+            icon={<TargetRegular />}
+            onClick={() => huntNow(incidentQuery(incident.alerts.map((a) => a.id)), incident.title)}
+          >
+            {t('hunting.hunt')}
+          </Button>
           <Button
             size="small"
             appearance={managing ? 'secondary' : 'primary'}

@@ -16,6 +16,7 @@ import { api } from '../api/client';
 import { useList, useRule } from '../api/queries';
 import type { Rule, RuleDiagnostic, RuleImportReport, RuleTestReport } from '../api/types';
 import { t } from '../i18n';
+import { TACTICS } from '../logic/tactics';
 import { grouped, spaced } from '../logic/words';
 import { SeverityBadge, Tag } from '../parts/Badges';
 import { DataGrid, type GridColumn } from '../parts/DataGrid';
@@ -27,21 +28,6 @@ import { Empty, Failure, Loading } from '../parts/States';
 import { useTell } from '../parts/toast';
 import { useParamChange, usePlace } from '../router';
 
-const TACTICS = [
-  'Reconnaissance',
-  'InitialAccess',
-  'Execution',
-  'Persistence',
-  'PrivilegeEscalation',
-  'DefenseEvasion',
-  'CredentialAccess',
-  'Discovery',
-  'LateralMovement',
-  'Collection',
-  'CommandAndControl',
-  'Exfiltration',
-  'Impact',
-];
 /** A rule file that is read into the browser at most; the server has its own bound. */
 const IMPORT_BYTES_MAX = 8 * 1024 * 1024;
 

@@ -97,6 +97,7 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
   const live = useLive();
   const [above, setAbove] = useState(0);
   const inside = useRef(false);
+  const arranged = tools !== undefined;
 
   const defs = useMemo<ColumnDef<typeof gridFeatures, T>[]>(
     () => columns.map((c) => ({ id: c.id, header: c.header, cell: (context) => c.cell(context.row.original) })),
@@ -145,7 +146,8 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
     const element = scroller.current;
     const old = before.current;
     before.current = { keys, at };
-    if (!element || old.keys.length === 0) return;
+    // Rows that people sort and filter here are where they asked for; only rows that arrive must not move the view.
+    if (!element || old.keys.length === 0 || arranged) return;
     const first = Math.floor(element.scrollTop / rowHeight);
     const anchor = old.keys.slice(first).find((key) => at.has(key));
     if (anchor === undefined) return;
@@ -154,7 +156,7 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
       element.scrollTop += shift * rowHeight;
       setAbove((n) => n + shift);
     }
-  }, [model, rowHeight]);
+  }, [model, rowHeight, arranged]);
 
   const last = items[items.length - 1];
   const { more, readOn } = props;

@@ -114,7 +114,7 @@ function Tools<T>({
         role="separator"
         aria-orientation="vertical"
         aria-label={t('grid.size', { column: column.header })}
-        aria-valuenow={layout.widths[column.id]}
+        aria-valuenow={layout.widths[column.id] ?? (Number.parseInt(column.width, 10) || WIDTH_MIN)}
         aria-valuemin={WIDTH_MIN}
         aria-valuemax={WIDTH_MAX}
         tabIndex={0}
@@ -197,10 +197,10 @@ export function GridHead<T>({ visible, tracks, wide, sort, onSort, tools, select
         })}
       </div>
       {tools?.filters && (
-        <div className="grid-head grid-filters" style={{ gridTemplateColumns: tracks }}>
-          {select && <div />}
+        <div className="grid-head grid-filters" role="row" style={{ gridTemplateColumns: tracks }}>
+          {select && <div role="gridcell" />}
           {visible.map((c) => (
-            <div key={c.id} className="cell">
+            <div key={c.id} role="gridcell" className="cell">
               <input
                 className="head-filter"
                 type="search"

@@ -14,6 +14,7 @@ import {
 } from '@fluentui/react-components';
 import {
   AlertRegular,
+  BookPulseRegular,
   BookRegular,
   GridRegular,
   HeartPulseRegular,
@@ -45,6 +46,7 @@ export const PAGES: { path: string; key: TextKey; icon: React.ReactElement }[] =
   { path: '/incidents', key: 'nav.incidents', icon: <ShieldErrorRegular /> },
   { path: '/alerts', key: 'nav.alerts', icon: <AlertRegular /> },
   { path: '/hunting', key: 'nav.hunting', icon: <TargetRegular /> },
+  { path: '/detections', key: 'nav.detections', icon: <BookPulseRegular /> },
   { path: '/devices', key: 'nav.devices', icon: <ServerRegular /> },
   { path: '/rules', key: 'nav.rules', icon: <BookRegular /> },
   { path: '/settings', key: 'nav.settings', icon: <SettingsRegular /> },

@@ -1,0 +1,1 @@
+var e=[`Reconnaissance`,`ResourceDevelopment`,`InitialAccess`,`Execution`,`Persistence`,`PrivilegeEscalation`,`DefenseEvasion`,`CredentialAccess`,`Discovery`,`LateralMovement`,`Collection`,`CommandAndControl`,`Exfiltration`,`Impact`];export{e as t};
