@@ -5,6 +5,7 @@ mod detect;
 mod events;
 mod fleet;
 mod harness;
+mod hunt;
 mod ingest;
 mod latency;
 #[cfg(feature = "peer")]
@@ -17,7 +18,8 @@ const USAGE: &str = "usage: garrison-bench detect [--rows N] [--rounds N] [--see
        garrison-bench ingest [--sensors N] [--seconds N] [--rows N]
        garrison-bench fleet [--sensors N] [--seconds N]
        garrison-bench latency [--count N]
-       garrison-bench sensor [--seconds N]";
+       garrison-bench sensor [--seconds N]
+       garrison-bench hunt [--rows N] [--rounds N] [--seed N] [--analysts N] [--only NAME] [--explain]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,11 +27,23 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|a| a == name);
         at.and_then(|at| arguments.get(at + 1)).and_then(|v| v.parse().ok()).unwrap_or(default)
     };
+    let text = |name: &str| {
+        let at = arguments.iter().position(|a| a == name);
+        at.and_then(|at| arguments.get(at + 1)).cloned().unwrap_or_default()
+    };
     let outcome = match arguments.first().map(String::as_str) {
         Some("detect") => detect::run(option("--rows", 200_000), option("--rounds", 5), option("--seed", 42) as u64),
         Some("ingest") => ingest::run(option("--sensors", 100), option("--seconds", 20) as u64, option("--rows", 1000)),
         Some("fleet") => fleet::run(option("--sensors", 10_000), option("--seconds", 60) as u64),
         Some("latency") => latency::run(option("--count", 200)),
+        Some("hunt") => hunt::run(&hunt::Options {
+            rows: option("--rows", 100_000_000) as u64,
+            rounds: option("--rounds", 5),
+            seed: option("--seed", 42) as u64,
+            only: text("--only"),
+            explain: arguments.iter().any(|a| a == "--explain"),
+            analysts: option("--analysts", 10),
+        }),
         Some("sensor") => sensor::run(option("--seconds", 15) as u64),
         _ => {
             eprintln!("{USAGE}");

@@ -2,14 +2,14 @@
 
 use crate::tools::{self, Done, cargo, fail};
 
-const NAMES: &[&str] = &["detect", "sensor", "ingest", "fleet", "latency"];
+const NAMES: &[&str] = &["detect", "sensor", "ingest", "fleet", "latency", "hunt"];
 
 /// Entry.
 pub fn run(args: &[&str]) -> Done {
     let Some((name, rest)) = args.split_first().filter(|(name, _)| NAMES.contains(name)) else {
         return fail(format!("name a benchmark: {}", NAMES.join(", ")));
     };
-    if *name != "detect" {
+    if !matches!(*name, "detect" | "hunt") {
         let args = ["build", "--release", "-p", "garrison-server", "-p", "garrison-sensor"];
         tools::run("building the programs, optimised", cargo().args(args))?;
     }

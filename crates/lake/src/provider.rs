@@ -54,6 +54,10 @@ const HOT_BATCH_ROWS: usize = 8_192;
 /// of a top-n, the keys of a join). Bounds of very many files would cost more time than they save.
 const BOUNDED_FILES_MAX: usize = 4_096;
 
+/// Bytes of file footers with page indexes that a server keeps between queries. A file of 128 MiB has about a megabyte
+/// of them; reading one anew costs more than most queries.
+pub const FOOTERS_BYTES_MAX: usize = 256 << 20;
+
 /// Session settings that scans of the lake want: predicates inside the decoder, page index and bloom filters used.
 #[must_use]
 pub fn session_config() -> SessionConfig {

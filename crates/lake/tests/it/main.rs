@@ -6,4 +6,5 @@ mod crash;
 mod durability;
 mod fixture;
 mod outside;
+mod querying;
 mod reading;

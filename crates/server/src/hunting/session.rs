@@ -8,6 +8,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionContext;
+use garrison_lake::provider::{FOOTERS_BYTES_MAX, session_config};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,9 +40,10 @@ impl Sessions {
             .enable_all()
             .build()
             .context("cannot start threads for queries")?;
-        let footers = CacheManager::try_new(&CacheManagerConfig::default())
-            .context("cannot make a cache of file footers")?
-            .get_file_metadata_cache();
+        let footers =
+            CacheManager::try_new(&CacheManagerConfig::default().with_metadata_cache_limit(FOOTERS_BYTES_MAX))
+                .context("cannot make a cache of file footers")?
+                .get_file_metadata_cache();
         Ok(Self {
             runtime: Some(runtime),
             spill: spill.to_owned(),
@@ -76,13 +78,15 @@ impl Sessions {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![self.spill.clone()]))
             .with_max_temp_directory_size(self.spill_bytes_max);
-        let caches = CacheManagerConfig::default().with_file_metadata_cache(Some(Arc::clone(&self.footers)));
+        let caches = CacheManagerConfig::default()
+            .with_metadata_cache_limit(FOOTERS_BYTES_MAX)
+            .with_file_metadata_cache(Some(Arc::clone(&self.footers)));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(memory)
             .with_disk_manager_builder(disk)
             .with_cache_manager(caches)
             .build_arc()?;
-        let config = garrison_lake::provider::session_config().with_target_partitions(self.workers);
+        let config = session_config().with_target_partitions(self.workers);
         Ok(SessionContext::new_with_config_rt(config, runtime))
     }
 }

@@ -1,0 +1,146 @@
+//! How fast hunts are, beside a peer on the very same files.
+//!
+//! The data are written once a size and seed ([`data`]) and kept in the cache folder. Each query is run by both in
+//! turn, so that what else the machine does falls on both; medians are compared, and so are the answers. The first run
+//! of ours is with no cache of ours filled (footers, plans); the peer's process stays open and keeps its own.
+
+mod crowd;
+mod data;
+mod engine;
+mod peer;
+mod queries;
+mod words;
+
+use crate::harness;
+use anyhow::bail;
+use engine::Engine;
+use peer::Peer;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What is measured.
+pub struct Options {
+    pub rows: u64,
+    pub rounds: usize,
+    pub seed: u64,
+    /// Only queries whose name has this in it.
+    pub only: String,
+    /// Print plans with figures instead.
+    pub explain: bool,
+    pub analysts: usize,
+}
+
+/// Entry.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let cache = xtask::tools::cache().join("hunt");
+    std::fs::create_dir_all(&cache)?;
+    println!("bench hunt: {}", harness::machine());
+    let (lake, folder) = data::lake(&cache, options.rows, options.seed)?;
+    describe(&lake, &folder)?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let list: Vec<_> = queries::all().into_iter().filter(|query| query.name.contains(&options.only)).collect();
+    if options.explain {
+        for query in &list {
+            let plan = runtime.block_on(Engine::cold(&lake, data::END)?.explain(&query.kql, threads))?;
+            println!("{}\n{plan}", query.kql);
+        }
+        return Ok(());
+    }
+    let mut tables = BTreeMap::new();
+    for (name, ..) in data::TABLES {
+        let snapshot = lake.snapshot(name)?;
+        let files: Vec<PathBuf> = snapshot.files.iter().map(|file| snapshot.folder.join(&file.path)).collect();
+        tables.insert((*name).to_owned(), files);
+    }
+    let mut peer = Peer::start(&cache, &tables, threads)?;
+    println!("  {} threads each; beside {}; medians of {} runs in turn\n", threads, peer.name, options.rounds);
+    println!("| query | rows | read | first, ms | ours, ms | peer, ms | ratio |");
+    println!("|---|---|---|---|---|---|---|");
+    let (mut logarithms, mut worst, mut differ) = (0.0, 0.0_f64, Vec::new());
+    let mut refused = Vec::new();
+    for query in &list {
+        let engine = Engine::cold(&lake, data::END)?;
+        let first = match runtime.block_on(engine.run(&query.kql, threads)) {
+            Ok(first) => first,
+            Err(error) => {
+                println!("| {} | | | | | | refused |", query.name);
+                refused.push(format!("{}: {error:#}", query.name));
+                continue;
+            }
+        };
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let mut last = peer.ask(&query.sql)?;
+        for _ in 0..options.rounds {
+            ours.push(runtime.block_on(engine.run(&query.kql, threads))?.seconds);
+            last = peer.ask(&query.sql)?;
+            theirs.push(last.seconds);
+        }
+        let same = first.rows() == last.rows && (query.any_rows || first.checksum()? == last.checksum);
+        if !same {
+            differ.push(format!("{} ({} rows, the peer {})", query.name, first.rows(), last.rows));
+        }
+        let (ours, theirs) = (harness::percentile(&mut ours, 0.5), harness::percentile(&mut theirs, 0.5));
+        let ratio = ours / theirs;
+        logarithms += ratio.ln();
+        worst = worst.max(ratio);
+        println!(
+            "| {} | {} | {} | {:.0} | {:.1} | {:.1} | {:.2} |",
+            query.name,
+            first.rows(),
+            first.pruning(),
+            first.seconds * 1e3,
+            ours * 1e3,
+            theirs * 1e3,
+            ratio
+        );
+    }
+    let count = list.len() - refused.len();
+    println!("\n  geometric mean {:.2}, worst {worst:.2}, {count} queries", (logarithms / count.max(1) as f64).exp());
+    println!("  load at the end: {}", harness::machine());
+    for line in &refused {
+        println!("  refused: {line}");
+    }
+    drop(peer);
+    if options.analysts > 0 && options.only.is_empty() {
+        crowd::run(&lake, &cache, options.analysts, threads)?;
+    }
+    if !differ.is_empty() {
+        bail!("answers differ: {}", differ.join("; "));
+    }
+    Ok(())
+}
+
+/// Says what lies there.
+fn describe(lake: &garrison_lake::Lake, folder: &std::path::Path) -> anyhow::Result<()> {
+    let stats = lake.stats();
+    let (mut rows, mut bytes, mut files, mut index) = (0, 0, 0, 0);
+    for table in &stats.tables {
+        rows += table.file_rows;
+        bytes += table.file_bytes;
+        files += table.files;
+        let snapshot = lake.snapshot(&table.name)?;
+        let mut of_table = 0;
+        for file in snapshot.files.iter() {
+            let path = garrison_lake::terms::index_path(&snapshot.folder.join(&file.path));
+            of_table += std::fs::metadata(path).map_or(0, |meta| meta.len());
+        }
+        println!(
+            "  {}: {} rows, {} files, {} MiB, term index {} MiB",
+            table.name,
+            table.file_rows,
+            table.files,
+            table.file_bytes >> 20,
+            of_table >> 20
+        );
+        index += of_table;
+    }
+    println!(
+        "  {rows} rows in {files} files, {} MiB, and term indexes of {} MiB ({:.1} %), in `{}`",
+        bytes >> 20,
+        index >> 20,
+        index as f64 / bytes.max(1) as f64 * 100.0,
+        folder.display()
+    );
+    Ok(())
+}
