@@ -29,7 +29,7 @@ impl Columns {
 
     /// Adds a column under a written name. `false` if the query wrote that name before.
     pub(crate) fn write(&mut self, name: &str, bound: Bound) -> bool {
-        if self.written.contains(name) || self.names.has(name) {
+        if self.written.contains(name) || self.taken.contains(name) {
             return false;
         }
         self.written.insert(name.to_owned());

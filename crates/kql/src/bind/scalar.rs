@@ -291,14 +291,13 @@ impl Binder<'_> {
         let base = self.scalar(base, rows);
         let index = self.scalar(index, rows);
         let suffix = match fold::constant(&index.expr) {
-            Some(ScalarValue::Utf8(Some(text))) => Some(text),
-            Some(ScalarValue::Int64(Some(n))) => Some(n.to_string().replace('-', "_")),
-            _ => None,
+            Some(ScalarValue::Utf8(Some(text))) => text,
+            Some(ScalarValue::Int64(Some(n))) if n >= 0 => n.to_string(),
+            _ => String::new(),
         };
-        let label = match (base.label.text(), suffix) {
-            (Some(text), Some(suffix)) => Label::Implied(format!("{text}_{suffix}")),
-            (Some(text), None) => Label::Implied(text.to_owned()),
-            _ => Label::None,
+        let label = match base.label.text() {
+            Some(text) => Label::Implied(format!("{text}_{suffix}")),
+            None => Label::None,
         };
         match base.kind {
             Type::Dynamic if index.kind != Type::Unknown => {

@@ -27,18 +27,17 @@ pub(crate) fn join(
     span: Span,
 ) -> Relation {
     b.known_properties(properties, &["kind", "isfuzzy"]);
-    let (how, unique) = kind(b, properties);
+    let (how, one_each) = kind(b, properties);
     let right = b.rows(right);
     let keys = keys(b, on, &input, &right);
-    let mut names = Names::of(&input.fields);
     let right_only = matches!(how, JoinType::RightSemi | JoinType::RightAnti);
-    let right_names: Vec<String> =
-        right.fields.iter().map(|f| if right_only { f.name.clone() } else { names.take(&f.name) }).collect();
+    let right_names =
+        if right_only { right.fields.iter().map(|f| f.name.clone()).collect() } else { beside(&input, &right.fields) };
     let like = shape(&input, &right, &right_names, how);
     let Some(keys) = keys else { return like };
-    let left = if unique {
+    let left = if one_each {
         let like = input.clone();
-        let planned = one_of_each(input, &keys);
+        let planned = unique(input, &keys);
         b.settle(span, &like, planned)
     } else {
         input
@@ -50,14 +49,20 @@ pub(crate) fn join(
             JoinType::RightSemi => JoinType::LeftSemi,
             _ => JoinType::LeftAnti,
         };
-        let mut names = Names::of(&right.fields);
-        let left_names = left.fields.iter().map(|f| names.take(&f.name)).collect();
+        let left_names = beside(&right, &left.fields);
         let pairs = flip(pairs);
         right.join(left, left_names, pairs, flipped)
     } else {
         left.join(right, right_names, pairs, how)
     };
     b.settle(span, &like, planned)
+}
+
+/// Names for the right side's columns beside the left's: a name that both have gets the first number with which neither
+/// side has it.
+pub(crate) fn beside(left: &Relation, right: &[Field]) -> Vec<String> {
+    let mut names = Names::of(left.fields.iter().chain(right));
+    right.iter().map(|f| if left.field(&f.name).is_some() { names.take(&f.name) } else { f.name.clone() }).collect()
 }
 
 fn flip(pairs: Vec<(PlanExpr, PlanExpr)>) -> Vec<(PlanExpr, PlanExpr)> {
@@ -84,15 +89,14 @@ pub(crate) fn lookup(
     };
     let right = b.rows(right);
     let keys = keys(b, on, &input, &right);
-    let mut names = Names::of(&input.fields);
+    let beside = beside(&input, &right.fields);
     let dropped: Vec<String> = keys.iter().flatten().map(|k| k.right_name.clone()).collect();
     let mut kept = vec![];
     let mut right_names = vec![];
-    for field in &right.fields {
+    for (field, name) in right.fields.iter().zip(beside) {
         if dropped.contains(&field.name) {
             right_names.push(b.fresh("dropped"));
         } else {
-            let name = names.take(&field.name);
             kept.push(Field::new(name.clone(), field.kind));
             right_names.push(name);
         }
@@ -150,7 +154,7 @@ fn shape(left: &Relation, right: &Relation, right_names: &[String], how: JoinTyp
 }
 
 /// A relation with one row for each key: which one is not said, and is the first that comes.
-fn one_of_each(input: Relation, keys: &[Key]) -> Result<Relation> {
+fn unique(input: Relation, keys: &[Key]) -> Result<Relation> {
     let fields = input.fields.clone();
     let mut group = vec![];
     let mut items = vec![];
@@ -172,6 +176,18 @@ fn one_of_each(input: Relation, keys: &[Key]) -> Result<Relation> {
         items.push((field, column));
     }
     input.bare()?.aggregate(group, measures)?.project(items)
+}
+
+/// The same by columns.
+pub(crate) fn one_of_each(input: Relation, columns: Vec<(String, Type)>) -> Result<Relation> {
+    let keys: Vec<Key> = columns
+        .into_iter()
+        .map(|(name, kind)| {
+            let column = Relation::column(&name);
+            Key { left: column.clone(), right: column, right_name: name, kind }
+        })
+        .collect();
+    unique(input, &keys)
 }
 
 /// The conditions; `None` where they have errors.

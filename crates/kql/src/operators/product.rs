@@ -250,7 +250,11 @@ fn profile(b: &mut Binder<'_>, arguments: &[Expr], input: Option<Relation>, span
     let before = input.fields.clone();
     let planned = input
         .limit(limit)
-        .and_then(|r| r.join(profiles, names, vec![(left, Relation::column(key))], datafusion::common::JoinType::Left))
+        .and_then(|r| {
+            // A file has one profile: the first, should the table ever hold two.
+            let profiles = super::join::one_of_each(profiles, vec![(key.to_owned(), crate::Type::Text)])?;
+            r.join(profiles, names, vec![(left, Relation::column(key))], datafusion::common::JoinType::Left)
+        })
         .and_then(|r| {
             let items = fields
                 .into_iter()

@@ -62,6 +62,7 @@ pub(crate) fn extend(b: &mut Binder<'_>, list: &[Expr], input: Relation, span: S
                     b.twice(name.span, &name.text);
                     continue;
                 }
+                written.push(name.text.clone());
                 name.text.clone()
             }
             [] => match &bound.label {
@@ -88,7 +89,6 @@ pub(crate) fn extend(b: &mut Binder<'_>, list: &[Expr], input: Relation, span: S
             }
         };
         let _ = taken.take(&name);
-        written.push(name.clone());
         set(&mut items, &name, bound);
     }
     finish(b, items, input, span)

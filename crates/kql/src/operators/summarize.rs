@@ -199,7 +199,16 @@ fn extreme(
     }
     b.aggregates = gathered;
     values.insert(0, key);
+    let word = if name.text.ends_with("max") { "max" } else { "min" };
+    let of = values.first().and_then(|v| v.label.text()).unwrap_or_default().to_owned();
     one_row(b, &name.text, values, &spans, name.span)
+        .into_iter()
+        .enumerate()
+        .map(|(at, (label, bound))| {
+            let label = if label == Label::None { Label::Implied(format!("{word}_{of}_arg{at}")) } else { label };
+            (label, bound)
+        })
+        .collect()
 }
 
 /// Columns of one row of each group.
@@ -273,11 +282,12 @@ fn any(
     b.aggregates = gathered;
     one_row(b, word, values, &[], span)
         .into_iter()
-        .map(|(label, bound)| {
+        .enumerate()
+        .map(|(at, (label, bound))| {
             let label = match (word, label.text()) {
-                ("any", name) => Label::Implied(format!("any_{}", name.unwrap_or_default())),
+                ("any", Some(name)) => Label::Implied(format!("any_{name}")),
                 (_, Some(name)) => Label::Implied(name.to_owned()),
-                (_, None) => Label::None,
+                (_, None) => Label::Implied(format!("any_arg{at}")),
             };
             (label, bound)
         })
