@@ -4,12 +4,19 @@
 //! semicolons, and a bound on nesting, so that hostile text costs no more than its length.
 
 pub mod ast;
+mod block;
+mod format;
 mod lexer;
 mod literal;
 mod parser;
 mod token;
 
+pub use block::{queries, query_at};
+pub use format::format;
 pub use lexer::lex;
 pub use literal::{datetime_value, guid_value, text_value, timespan_value};
 pub use parser::{DEPTH_MAX, Parsed, parse};
 pub use token::{Token, TokenKind};
+
+#[cfg(test)]
+mod tests;

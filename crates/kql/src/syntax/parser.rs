@@ -124,10 +124,14 @@ impl<'t> Parser<'t> {
     }
 
     fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) {
+        self.report(Diagnostic::error(code, span, message));
+    }
+
+    fn report(&mut self, finding: Diagnostic) {
         // One place gets one finding: what follows from the first would only hide it.
-        let known = self.diagnostics.iter().any(|d| d.span.start == span.start);
+        let known = self.diagnostics.iter().any(|d| d.span.start == finding.span.start);
         if !known && self.diagnostics.len() < DIAGNOSTICS_MAX {
-            self.diagnostics.push(Diagnostic::error(code, span, message));
+            self.diagnostics.push(finding);
         }
     }
 
@@ -145,7 +149,7 @@ impl<'t> Parser<'t> {
     fn expect(&mut self, sign: &str) -> bool {
         let found = self.eat(sign);
         if !found {
-            self.expected("KS010", &format!("`{sign}`"));
+            self.expected("KS005", &format!("`{sign}`"));
         }
         found
     }
@@ -196,7 +200,7 @@ impl<'t> Parser<'t> {
 
     fn name(&mut self, what: &str) -> Name {
         self.name_if().unwrap_or_else(|| {
-            self.expected("KS003", what);
+            self.expected("KS006", what);
             Name { text: String::new(), span: Span::new(self.here().start, self.here().start) }
         })
     }

@@ -101,7 +101,7 @@ impl Parser<'_> {
                 nulls_first = Some(self.is("first"));
                 self.bump();
             } else {
-                self.expected("KS010", "`first` or `last`");
+                self.expected("KS006", "`first` or `last`");
             }
         }
         SortKey { value, ascending, nulls_first }

@@ -234,7 +234,7 @@ impl Parser<'_> {
                 let end = self.bump();
                 op = Name { text: "matches regex".to_owned(), span: op.span.to(end) };
             } else {
-                self.expected("KS010", "`regex`");
+                self.expected("KS005", "`regex`");
             }
         }
         let right = Box::new(self.signed());
@@ -358,7 +358,7 @@ impl Parser<'_> {
                 Expr { kind: ExprKind::Name(name), span }
             }
             _ => {
-                self.expected("KS005", "an expression");
+                self.expected("KS006", "an expression");
                 self.missing()
             }
         }
@@ -371,10 +371,10 @@ impl Parser<'_> {
         while matches!(self.kind(), Some(TokenKind::Text | TokenKind::OpenText)) {
             let (token, here) = (self.peek(), self.here());
             if self.kind() == Some(TokenKind::OpenText) {
-                self.error("KS007", here, "the text does not end: its closing quote is missing");
+                self.error("KS001", here, "the text does not end: its closing quote is missing");
             } else if let Some(bad) = literal::bad_escape(token) {
                 self.error(
-                    "KS007",
+                    "KS001",
                     here,
                     format!("`\\{bad}` is no escape; write `\\\\`, or @'…' for text without escapes"),
                 );
@@ -410,7 +410,7 @@ impl Parser<'_> {
             _ => {}
         }
         let Some(name) = self.name_if() else {
-            self.expected("KS005", "an expression");
+            self.expected("KS006", "an expression");
             return self.missing();
         };
         if self.eat("(") {

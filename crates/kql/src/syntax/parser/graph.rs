@@ -12,7 +12,7 @@ impl Parser<'_> {
     pub(super) fn make_graph(&mut self) -> OperatorKind {
         let source = self.column_of_edge();
         if !(self.is("-") && self.peek_at(1) == "-" && self.peek_at(2) == ">") {
-            self.expected("KS010", "`-->`");
+            self.expected("KS005", "`-->`");
             self.skip_operator();
             let target = self.missing();
             return OperatorKind::MakeGraph { source, target, nodes: Vec::new(), node_id: None };
@@ -163,7 +163,7 @@ impl Parser<'_> {
             }
         }
         if steps.is_empty() {
-            self.expected("KS010", "`step`");
+            self.expected("KS005", "`step`");
             self.skip_operator();
         }
         self.expect(")");

@@ -20,11 +20,8 @@ impl Parser<'_> {
     fn json_value(&mut self) -> Json {
         if self.eat("[") {
             let mut items = Vec::new();
-            while self.kind().is_some() && !self.is("]") {
-                items.push(self.json());
-                if !self.eat(",") {
-                    break;
-                }
+            if !self.is("]") {
+                items = self.list(Self::json);
             }
             self.expect("]");
             return Json::Array(items);
@@ -32,13 +29,12 @@ impl Parser<'_> {
         if self.eat("{") {
             let mut members = Vec::new();
             while self.kind().is_some() && !self.is("}") {
-                let key = if self.kind() == Some(TokenKind::Text) {
-                    let key = text_value(self.peek());
-                    self.bump();
-                    key
-                } else {
-                    self.name("the name of a property").text
-                };
+                if self.kind() != Some(TokenKind::Text) {
+                    self.expected("KS005", "the name of a property in quotes");
+                    break;
+                }
+                let key = text_value(self.peek());
+                self.bump();
                 self.expect(":");
                 members.push((key, self.json()));
                 if !self.eat(",") {

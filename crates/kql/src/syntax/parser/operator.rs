@@ -71,7 +71,7 @@ impl Parser<'_> {
 
     fn by(&mut self) {
         if !self.eat("by") {
-            self.expected("KS010", "`by`");
+            self.expected("KS005", "`by`");
         }
     }
 
@@ -255,7 +255,7 @@ impl Parser<'_> {
         if self.eat("on") {
             self.list(Self::expression)
         } else {
-            self.expected("KS010", "`on`");
+            self.expected("KS005", "`on`");
             Vec::new()
         }
     }
@@ -322,7 +322,7 @@ impl Parser<'_> {
                 let text = crate::syntax::literal::text_value(self.peek());
                 if self.kind() == Some(TokenKind::OpenText) {
                     let here = self.here();
-                    self.error("KS007", here, "the text does not end: its closing quote is missing");
+                    self.error("KS001", here, "the text does not end: its closing quote is missing");
                 }
                 self.bump();
                 let literal = crate::syntax::ast::Literal::Text(text);
@@ -338,7 +338,7 @@ impl Parser<'_> {
             }
         }
         if pattern.is_empty() {
-            self.expected("KS005", "a pattern");
+            self.expected("KS006", "a pattern");
         }
         OperatorKind::Parse { properties, value, pattern, filter }
     }

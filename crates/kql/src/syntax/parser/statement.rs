@@ -16,18 +16,38 @@ impl Parser<'_> {
         let start = self.here().start;
         let mut statements = Vec::new();
         loop {
-            while self.eat(";") {}
+            // A semicolon ends a statement; one more is a mistake at the start and in the middle, as for the vendor.
+            while self.is(";") {
+                let here = self.here();
+                self.error("KS198", here, "a statement is missing before `;`");
+                self.bump();
+            }
             if self.kind().is_none() || (body && self.is("}")) || statements.len() >= STATEMENTS_MAX {
                 break;
             }
             let before = self.at;
             statements.push(self.statement());
-            if self.is(";") || self.kind().is_none() || (body && self.is("}")) {
+            if self.eat(";") || self.kind().is_none() || (body && self.is("}")) {
                 continue;
             }
             let here = self.here();
             let found: String = self.peek().chars().take(40).collect();
-            self.error("KS005", here, format!("expected `;` or a bar before `{found}`"));
+            // What could begin a statement lacks the semicolon before it; anything else is out of place.
+            let code =
+                if matches!(self.kind(), Some(TokenKind::Sign)) && !matches!(found.as_str(), "(" | "[" | "-" | "+") {
+                    "KS198"
+                } else if self.kind() == Some(TokenKind::Bad) {
+                    "KS002"
+                } else {
+                    "KS005"
+                };
+            let finding = crate::Diagnostic::error(code, here, format!("expected `;` or a bar before `{found}`"));
+            self.report(match found.as_str() {
+                "=" => finding.hint("`==` compares two values"),
+                "&" => finding.hint("`and` joins two conditions"),
+                "?" => finding.hint("`iff(condition, a, b)` chooses a value"),
+                _ => finding,
+            });
             self.skip_operator();
             if self.at == before || [")", "]", "}", "|"].contains(&self.peek()) {
                 self.bump();
