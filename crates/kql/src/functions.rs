@@ -17,6 +17,8 @@ mod conditional;
 mod convert;
 mod dynamic;
 mod eval;
+#[cfg(test)]
+mod examples;
 mod json;
 mod math;
 mod network;

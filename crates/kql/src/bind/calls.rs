@@ -86,7 +86,8 @@ impl Binder<'_> {
         let kinds: Vec<Type> = bound.iter().map(|b| b.kind).collect();
         let spans: Vec<Span> = arguments.iter().map(|a| a.span).collect();
         let label = label(function.naming, &bound);
-        let kind = match function.result(&kinds) {
+        let args: Vec<_> = bound.into_iter().map(|b| b.expr).collect();
+        let kind = match function.result_with(&kinds, &args) {
             Ok(kind) => kind,
             Err(refusal) => {
                 let place = if matches!(refusal, functions::Refusal::Count(..)) { name.span } else { span };
@@ -96,7 +97,6 @@ impl Binder<'_> {
         if kinds.contains(&Type::Unknown) || kind == Type::Unknown {
             return Bound::new(fold::null(kind), kind).labelled(label);
         }
-        let args = bound.into_iter().map(|b| b.expr).collect();
         match function.lower(self.context, &kinds, args) {
             Ok(expr) => Bound::new(fold::folded(expr), kind).labelled(label),
             Err(refusal) => {
@@ -115,6 +115,7 @@ impl Binder<'_> {
         let kinds: Vec<Type> = bound.iter().map(|b| b.kind).collect();
         let spans: Vec<Span> = arguments.iter().map(|a| a.span).collect();
         let label = label(function.naming_of(&name.text), &bound);
+        let args: Vec<_> = bound.into_iter().map(|b| b.expr).collect();
         let kind = match function.result(&kinds) {
             Ok(kind) => kind,
             Err(refusal) => {
@@ -125,7 +126,6 @@ impl Binder<'_> {
         if kinds.contains(&Type::Unknown) || kind == Type::Unknown {
             return Bound::new(fold::null(kind), kind).labelled(label);
         }
-        let args = bound.into_iter().map(|b| b.expr).collect();
         match function.lower(self.context, &kinds, args) {
             Ok(expr) => self.gather(expr, kind).labelled(label),
             Err(refusal) => {

@@ -682,7 +682,7 @@ pub(super) const AGGREGATES: &[Aggregate] = &[
         &[Summable, Bool],
         REAL,
         "The standard deviation where a condition holds.",
-        "stdevif(a, a > 1)",
+        "stdevif(a, a > 0)",
         |t, a| { spread(t, a, native::stddev) }
     )
     .conditional(),
@@ -702,7 +702,7 @@ pub(super) const AGGREGATES: &[Aggregate] = &[
         &[Summable, Bool],
         REAL,
         "The variance where a condition holds.",
-        "varianceif(a, a > 1)",
+        "varianceif(a, a > 0)",
         |t, a| { spread(t, a, native::var_sample) }
     )
     .conditional(),
@@ -736,7 +736,7 @@ pub(super) const AGGREGATES: &[Aggregate] = &[
         &[Summable, Summable, Bool],
         REAL,
         "The covariance where a condition holds.",
-        "covarianceif(a, b, a > 1)",
+        "covarianceif(a, b, a > 0)",
         |t, a| { together(t, a, native::covar_samp) }
     )
     .conditional(),

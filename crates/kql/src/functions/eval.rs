@@ -6,7 +6,7 @@
 
 use super::json::Json;
 use super::signature::{Body, Ret};
-use super::{Refusal, convert, dynamic, functions, operators, search};
+use super::{Refusal, convert, dynamic, functions, math, operators, parse, search, strings};
 use crate::Type;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Decimal128Array, Float64Array, Float64Builder,
@@ -18,7 +18,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 use regex::{Regex, RegexBuilder};
 use std::cell::OnceCell;
@@ -267,7 +267,7 @@ enum Builder {
     Int(Int32Builder),
     Long(Int64Builder),
     Real(Float64Builder),
-    Text(StringBuilder, bool),
+    Text(StringBuilder),
 }
 
 impl Builder {
@@ -279,7 +279,7 @@ impl Builder {
                 Self::Long(Int64Builder::with_capacity(rows))
             }
             DataType::Float64 => Self::Real(Float64Builder::with_capacity(rows)),
-            DataType::Utf8 => Self::Text(StringBuilder::with_capacity(rows, rows * 16), true),
+            DataType::Utf8 => Self::Text(StringBuilder::with_capacity(rows, rows * 16)),
             other => return exec_err!("a function of the hunting language cannot make a column of type {other}"),
         })
     }
@@ -295,9 +295,9 @@ impl Builder {
             (Self::Real(b), Out::Real(v)) => b.append_value(*v),
             (Self::Real(b), Out::Long(v)) => b.append_value(*v as f64),
             (Self::Real(b), _) => b.append_null(),
-            (Self::Text(b, _), Out::Str(v)) => append(name, b, v)?,
-            (Self::Text(b, _), Out::Text(v)) => append(name, b, v)?,
-            (Self::Text(b, _), _) => b.append_null(),
+            (Self::Text(b), Out::Str(v)) => append(name, b, v)?,
+            (Self::Text(b), Out::Text(v)) => append(name, b, v)?,
+            (Self::Text(b), _) => b.append_null(),
         }
         Ok(())
     }
@@ -307,7 +307,7 @@ impl Builder {
             Self::Bool(mut b) => Arc::new(b.finish()),
             Self::Int(mut b) => Arc::new(b.finish()),
             Self::Real(mut b) => Arc::new(b.finish()),
-            Self::Text(mut b, _) => Arc::new(b.finish()),
+            Self::Text(mut b) => Arc::new(b.finish()),
             Self::Long(mut b) => {
                 let array: ArrayRef = Arc::new(b.finish());
                 if *kind == DataType::Int64 { array } else { cast(&array, kind)? }
@@ -351,7 +351,11 @@ static SPECS: LazyLock<BTreeMap<String, Spec>> = LazyLock::new(|| {
             all.insert(format!("kql_{}", f.name), spec);
         }
     }
-    for f in [convert::INTERNAL, operators::INTERNAL, dynamic::INTERNAL].into_iter().flatten() {
+    for f in
+        [convert::INTERNAL, operators::INTERNAL, dynamic::INTERNAL, math::INTERNAL, parse::INTERNAL, strings::INTERNAL]
+            .into_iter()
+            .flatten()
+    {
         let text = matches!(f.ret, Ret::Is(Type::Text));
         let spec = Spec { ret: f.ret, nulls: f.nulls, volatile: false, text, eval: f.eval };
         all.insert(f.name.to_owned(), spec);
@@ -388,8 +392,9 @@ struct RowUdf {
 
 impl RowUdf {
     fn new(name: &str, spec: Spec) -> Self {
+        let any_number = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
         let volatility = if spec.volatile { Volatility::Volatile } else { Volatility::Immutable };
-        Self { name: name.to_owned(), spec, signature: Signature::variadic_any(volatility) }
+        Self { name: name.to_owned(), spec, signature: Signature::one_of(any_number, volatility) }
     }
 }
 
@@ -427,7 +432,7 @@ impl ScalarUDFImpl for RowUdf {
             Ret::Is(kind) => kind.arrow(),
             Ret::Like(at) => args.get(at).map_or(DataType::Null, plain),
             Ret::Widest => args.iter().map(plain).fold(DataType::Int32, wider),
-            Ret::By(_) => return exec_err!("`{}` has no type of its own", self.name),
+            Ret::By(_) | Ret::Named(_) => return exec_err!("`{}` has no type of its own", self.name),
         })
     }
 

@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for Json {
 }
 
 /// A bag's last value of a key counts; it stays where the key came first.
-fn unique(items: Vec<(String, Json)>) -> Vec<(String, Json)> {
+pub(super) fn unique(items: Vec<(String, Json)>) -> Vec<(String, Json)> {
     let mut at = std::collections::HashMap::with_capacity(items.len());
     let mut out: Vec<(String, Json)> = Vec::with_capacity(items.len());
     for (key, value) in items {
@@ -93,9 +93,15 @@ impl Json {
             Self::Null => out.push_str("null"),
             Self::Bool(v) => out.push_str(if *v { "true" } else { "false" }),
             // Writing to a string cannot fail.
-            Self::Long(v) => drop(write!(out, "{v}")),
-            Self::Real(v) if v.is_finite() => drop(write!(out, "{v:?}")),
-            Self::Real(v) => drop(write!(out, "\"{}\"", real_text(*v))),
+            Self::Long(v) => {
+                let _ = write!(out, "{v}");
+            }
+            Self::Real(v) if v.is_finite() => {
+                let _ = write!(out, "{v:?}");
+            }
+            Self::Real(v) => {
+                let _ = write!(out, "\"{}\"", real_text(*v));
+            }
             Self::Text(v) => write_text(v, out),
             Self::Array(items) => {
                 out.push('[');

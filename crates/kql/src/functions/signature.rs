@@ -117,6 +117,8 @@ pub enum Ret {
     Widest,
     /// As this says.
     By(fn(&[Type]) -> Type),
+    /// The type whose word is the constant argument there; text where it is left out.
+    Named(usize),
 }
 
 impl Ret {
@@ -126,6 +128,7 @@ impl Ret {
             Self::Like(at) => types.get(at).copied().unwrap_or(Type::Unknown),
             Self::Widest => types.iter().copied().fold(Type::Int, widest),
             Self::By(f) => f(types),
+            Self::Named(_) => Type::Text,
         }
     }
 
@@ -135,6 +138,7 @@ impl Ret {
             Self::Like(_) => "as given",
             Self::Widest => "the widest",
             Self::By(_) => "by its arguments",
+            Self::Named(_) => "string, or as named",
         }
     }
 }
@@ -282,6 +286,19 @@ impl Function {
             return Ok(Type::Unknown);
         }
         Ok(self.ret.of(types))
+    }
+
+    /// The same where the values of constant arguments are known: `typeof(long)` is given as the text `long`.
+    pub fn result_with(&self, types: &[Type], args: &[Expr]) -> Result<Type, Refusal> {
+        let kind = self.result(types)?;
+        Ok(match self.ret {
+            Ret::Named(at) => args
+                .get(at)
+                .and_then(super::convert::literal_text)
+                .and_then(super::strings::named_type)
+                .unwrap_or(Type::Text),
+            _ => kind,
+        })
     }
 
     /// The expression that means the call. Arguments lie in memory as [`Type::arrow`] tells, or as a plainer text

@@ -115,12 +115,12 @@ pub(super) fn timespan_text(micros: i64) -> String {
     }
     // Writing to a string cannot fail.
     if size >= day {
-        drop(write!(out, "{}.", size / day));
+        let _ = write!(out, "{}.", size / day);
     }
     let seconds = size % day / second;
-    drop(write!(out, "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60));
+    let _ = write!(out, "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     if size % second > 0 {
-        drop(write!(out, ".{:07}", size % second * 10));
+        let _ = write!(out, ".{:07}", size % second * 10);
     }
     out
 }
@@ -631,13 +631,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
     part_of!("hourofday", &[], "hour", "The hour of the day.", "hourofday(datetime(2015-12-14 18:54))"),
     part_of!("week_of_year", &["weekofyear"], "week", "The week by ISO 8601.", "week_of_year(datetime(2020-12-31))"),
     part_of!("monthofyear", &["getmonth"], "month", "The month of the year.", "monthofyear(datetime(2015-12-14))"),
-    part_of!("getyear", &[], "year", "The year.", "getyear(datetime(2015-12-14))"),
+    part_of!("getyear", &[], "year", "The year of a date.", "getyear(datetime(2015-12-14))"),
     Function::row(
         "datetime_part",
         Naming::None,
         &[TextConstant, Datetime],
         INT,
-        "A part of a date by its name: year, quarter, month, week_of_year, day, dayofyear, hour, minute, second, …",
+        "A part of a date by its name: year, quarter, month, week_of_year, day, dayofyear, hour, minute, second or less.",
         "datetime_part('hour', datetime(2015-12-14 18:54))",
         |r| Out::long(r.long(1).and_then(|t| part(r.text(0), t))),
     )
