@@ -8,7 +8,7 @@
 //   GARRISON_SHOTS         a folder for pictures
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { axe, open } from './browser.mjs';
 
@@ -121,6 +121,78 @@ test('it is classified, and stays so', { skip }, async () => {
   clean();
 });
 
+test('a hunt over the attack is typed, completed, run, charted, filtered, exported and promoted', {
+  skip,
+  timeout: 180_000,
+}, async () => {
+  await page.goto(`${base}/hunting?since=24h`);
+  await page.waitForSelector('.cm-content');
+  const answered = async () => {
+    const ended = await page.waitForSelector('.hunt-result:not([data-phase=running])');
+    assert.equal(await ended.getAttribute('data-phase'), 'done', await ended.textContent());
+  };
+  const write = async (query) => {
+    await page.locator('.cm-content').click();
+    await page.keyboard.press('Control+a');
+    await page.keyboard.press('Delete');
+    await page.keyboard.insertText(query);
+  };
+  await page.locator('.cm-content').click();
+  await page.keyboard.type('DeviceProcessEv');
+  // The service of the language has to start first.
+  const list = page.locator('.cm-tooltip-autocomplete');
+  await list.getByText('DeviceProcessEvents').waitFor({ timeout: 60_000 });
+  await page.keyboard.press('Enter');
+  await page.keyboard.type(' | where FileNa');
+  await list.getByText('FileName', { exact: true }).first().waitFor();
+  await page.keyboard.press('Tab');
+  await page.keyboard.type('in ("bash", "sh", "xmrig", "apache2")');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('Shift+Enter');
+  await answered();
+  const grid = page.locator('[data-grid=hunting]');
+  await grid.locator('.grid-row').first().waitFor();
+  const rows = Number(await page.locator('.hunt-result').getAttribute('data-rows'));
+  assert.ok(rows > 0, 'the attack left rows');
+  await shot('hunting');
+  // One cell is filtered in: every row that is left has its value.
+  const cell = grid.locator('.grid-row').first().locator('[data-column=FileName]');
+  const value = await cell.textContent();
+  await cell.click({ button: 'right' });
+  await page.getByRole('menuitem', { name: 'Only this value' }).click();
+  await page.waitForFunction(
+    (text) => document.querySelector('.cm-content').textContent.includes(text),
+    `FileName == "${value}"`,
+  );
+  await answered();
+  for (const left of await grid.locator('.grid-row [data-column=FileName]').allTextContents())
+    assert.equal(left, value);
+  await page.getByRole('button', { name: 'Export' }).click();
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('menuitem', { name: 'CSV' }).click(),
+  ]);
+  const lines = readFileSync(await download.path(), 'utf8')
+    .trim()
+    .split('\n');
+  assert.ok(lines.length > 1 && lines[0].includes('FileName'), lines[0]);
+  await page.getByRole('button', { name: 'Create detection' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('textbox', { name: 'Name' }).fill(`Browser test ${Date.now()}`);
+  await dialog.getByRole('textbox', { name: 'Alert title' }).fill(`Seen in the browser test ${Date.now()}`);
+  await dialog.getByRole('button', { name: 'Preview over 30 days' }).click();
+  await dialog.getByText(/Would have made \d+ alerts? in 30 days/).waitFor();
+  await dialog.getByRole('button', { name: 'Create', exact: true }).click();
+  await dialog.waitFor({ state: 'detached' });
+  await write('DeviceProcessEvents | summarize count() by FileName | top 10 by count_ | render columnchart');
+  await page.keyboard.press('Shift+Enter');
+  await page.locator('[data-chart=columnchart] canvas').first().waitFor();
+  await shot('hunting-chart');
+  await page.goto(`${base}/detections`);
+  await page.locator('[data-grid=detections] .grid-row').first().waitFor();
+  clean();
+});
+
 test('every page is whole and has no serious finding of axe, in light and dark', {
   skip,
   timeout: 300_000,
@@ -129,7 +201,17 @@ test('every page is whole and has no serious finding of axe, in light and dark',
     const first = async (path) => (await (await fetch(`/api/v1/${path}`)).json()).items[0]?.id;
     return { alert: await first('alerts?limit=1'), device: await first('devices?limit=1') };
   });
-  const routes = ['/', '/incidents', '/alerts', '/devices', '/rules', '/settings', '/status'];
+  const routes = [
+    '/',
+    '/incidents',
+    '/alerts',
+    '/hunting',
+    '/detections',
+    '/devices',
+    '/rules',
+    '/settings',
+    '/status',
+  ];
   for (const tab of ['tokens', 'users', 'suppressions', 'me']) routes.push(`/settings?tab=${tab}`);
   if (incident)
     for (const tab of ['story', 'timeline', 'alerts', 'assets', 'evidence', 'activity'])

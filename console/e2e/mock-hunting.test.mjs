@@ -430,19 +430,19 @@ test('a result becomes a detection with a preview, is switched, run and listed',
   clean();
 });
 
-test('rows of a result become evidence of an incident', async () => {
+test('rows of a result go on record in an incident', async () => {
   await visit();
   await hunt('DeviceProcessEvents');
   for (const at of [0, 2]) await grid().locator('.grid-row').nth(at).getByRole('checkbox').check();
   await page.getByRole('button', { name: 'Add to an incident' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByRole('textbox', { name: /Title/ }).fill('Found by a hunt');
-  await dialog.getByRole('combobox', { name: 'Incident' }).waitFor();
+  await dialog.getByRole('textbox', { name: 'What was found' }).fill('Found by a hunt');
+  await dialog.getByRole('combobox', { name: 'Incident' }).selectOption('42');
   await dialog.getByRole('button', { name: 'Add', exact: true }).click();
   await dialog.waitFor({ state: 'detached' });
-  const sent = mock.evidence.at(-1);
-  assert.deepEqual([sent.rows.length, sent.title, typeof sent.incidentId], [2, 'Found by a hunt', 'number']);
-  assert.ok(sent.rows[0].DeviceId);
+  await page.goto(`${mock.url}/incidents/42?tab=activity`);
+  const comment = page.locator('.comments').getByText('Found by a hunt');
+  assert.match(await comment.textContent(), /\/hunting\?q=DeviceProcessEvents[\s\S]*(Timestamp=.*){2}/);
   clean();
 });
 

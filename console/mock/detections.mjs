@@ -86,15 +86,10 @@ export function detectionsMock() {
       alertCount: 3,
     },
   ];
-  const evidence = [];
   const problem = (status, code, title, hint) => ({ status, body: { code, title, status, hint } });
 
   function api(method, [room, id, more], body) {
     if (room === 'retro') return { status: 200, body: { items: retro } };
-    if (room === 'evidence') {
-      evidence.push(body);
-      return { status: 201, body: { incidentId: body.incidentId ?? 2001, alertIds: ['al1'] } };
-    }
     if (id === 'test')
       return {
         status: 200,
@@ -126,5 +121,5 @@ export function detectionsMock() {
     if (method === 'DELETE') detections.splice(i, 1);
     return { status: 200, body: id ? (detections[i] ?? {}) : { items: detections } };
   }
-  return { api, detections, evidence };
+  return { api, detections };
 }

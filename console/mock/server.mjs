@@ -384,7 +384,7 @@ export function startMock(port = 0) {
         return undefined;
       }
       if (parts[0] === 'hunting') {
-        if (['detections', 'retro', 'evidence'].includes(parts[1])) {
+        if (['detections', 'retro'].includes(parts[1])) {
           const made = custom.api(request.method, parts.slice(1), body);
           return answer(made.status, made.body);
         }
@@ -419,7 +419,6 @@ export function startMock(port = 0) {
     /** Bodies of the queries that were asked for. */
     asked: hunting.asked,
     detections: custom.detections,
-    evidence: custom.evidence,
     /** A new incident, as if an attack had just been seen. */
     arrive() {
       state.next += 1;

@@ -81,7 +81,21 @@ const scope = self as unknown as Scope;
 /** Words that start a query or an operator: these kinds are limited to what the server runs. */
 const OPERATOR_KINDS = new Set(['QueryPrefix', 'TabularPrefix', 'TabularSuffix', 'CommandPrefix']);
 /** Not operators by the server's count, but needed to write one. */
-const ALWAYS = new Set(['let', 'by', 'on', 'asc', 'desc', 'kind', 'and', 'or', 'with']);
+const ALWAYS = new Set([
+  'let',
+  'print',
+  'range',
+  'datatable',
+  'find',
+  'by',
+  'on',
+  'asc',
+  'desc',
+  'kind',
+  'and',
+  'or',
+  'with',
+]);
 /** A longer list helps nobody. */
 const ITEMS_MAX = 400;
 

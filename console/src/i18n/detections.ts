@@ -78,16 +78,13 @@ export const retro = {
 };
 
 export const evidenceDialog = {
-  comment: 'Comment',
-  existing: 'Existing incident',
-  fresh: 'New incident',
-  hint_one: '{{count}} row becomes evidence.',
-  hint_other: '{{count}} rows become evidence.',
-  make: 'Add',
-  number: 'Incident',
+  comment: 'Note',
   done: 'Added to incident {{id}}',
-  pick: 'Open incidents',
+  hint_one: '{{count}} row goes on record in the incident, with the query and its link.',
+  hint_other: '{{count}} rows go on record in the incident, with the query and its link.',
+  make: 'Add',
+  none: 'No incident is open.',
+  number: 'Incident',
   title: 'Add to an incident',
-  titleOf: 'Title of the alert',
-  tooMany: 'Only the first {{count}} rows are taken.',
+  titleOf: 'What was found',
 };
