@@ -68,7 +68,14 @@ export function detectionsMock() {
       state: 'Running',
       from: at(30 * 86_400),
       to: at(0),
+      percent: 43,
       progress: 0.43,
+      target: 'i1',
+      makesAlerts: true,
+      error: null,
+      createdBy: 'admin',
+      created: at(60),
+      ended: null,
       rowCount: 812_331,
       matchCount: 4,
       alertCount: 1,
@@ -80,7 +87,14 @@ export function detectionsMock() {
       state: 'Done',
       from: at(31 * 86_400),
       to: at(86_400),
+      percent: 100,
       progress: 1,
+      target: 'd1',
+      makesAlerts: true,
+      error: null,
+      createdBy: 'admin',
+      created: at(90_000),
+      ended: at(86_400),
       rowCount: 9_812_331,
       matchCount: 12,
       alertCount: 3,
@@ -108,7 +122,7 @@ export function detectionsMock() {
     if (more === 'runs') return { status: 200, body: { items: [past('Done', 1200, 3, 1)] } };
     if (more === 'run') {
       detections[i].lastRun = past('Done', 0, 2, 1);
-      return { status: 202, body: {} };
+      return { status: 200, body: detections[i].lastRun };
     }
     if (method === 'POST') {
       if (detections.some((d) => d.name.toLowerCase() === body.name.toLowerCase()))
@@ -117,7 +131,7 @@ export function detectionsMock() {
       detections.push(made);
       return { status: 201, body: made };
     }
-    if (method === 'PUT') Object.assign(detections[i], body);
+    if (method === 'PUT' || method === 'PATCH') Object.assign(detections[i], body);
     if (method === 'DELETE') detections.splice(i, 1);
     return { status: 200, body: id ? (detections[i] ?? {}) : { items: detections } };
   }

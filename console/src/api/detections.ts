@@ -73,21 +73,26 @@ export interface DetectionPreview {
   titles: string[];
 }
 
+/** A hunt through the past for something that was just added. */
 export interface Retro {
   id: string;
   kind: string;
+  target: string;
   title: string;
   state: string;
   from: string;
   to: string;
+  percent: number;
   /** From 0 to 1. */
-  progress?: number | null;
-  rowCount?: number;
+  progress: number;
+  rowCount: number;
   matchCount: number;
-  alertCount?: number;
-  error?: string | null;
-  created?: string;
-  ended?: string | null;
+  alertCount: number;
+  makesAlerts: boolean;
+  error: string | null;
+  createdBy: string;
+  created: string;
+  ended: string | null;
 }
 
 export const DETECTIONS = '/hunting/detections';
@@ -97,7 +102,7 @@ const KEY = 'detections';
 export function useDetections() {
   return useQuery({
     queryKey: [KEY],
-    queryFn: async () => (await api.get<Page<Detection>>(DETECTIONS, { limit: 500 })).items,
+    queryFn: async () => (await api.get<Page<Detection>>(DETECTIONS)).items,
     refetchInterval: 15_000,
   });
 }
@@ -115,14 +120,15 @@ export function useDetectionRuns(id: string | null) {
 export function useRetro() {
   return useQuery({
     queryKey: ['retro'],
-    queryFn: async () => (await api.get<Page<Retro>>(RETRO, { limit: 100 })).items,
-    refetchInterval: (query) => (query.state.data?.some((r) => /Running|Queued/i.test(r.state)) ? 2_000 : 20_000),
+    queryFn: async () => (await api.get<Page<Retro>>(RETRO)).items,
+    refetchInterval: (query) => (query.state.data?.some((r) => r.ended === null) ? 2_000 : 20_000),
   });
 }
 
 export type DetectionChange =
   | { kind: 'create'; body: Definition }
   | { kind: 'save'; id: string; body: Definition }
+  | { kind: 'switch'; id: string; enabled: boolean }
   | { kind: 'drop'; id: string }
   | { kind: 'run'; id: string };
 
@@ -154,13 +160,19 @@ export function useDetectionChange() {
           return api.post(DETECTIONS, change.body);
         case 'save':
           return api.put(`${DETECTIONS}/${encodeURIComponent(change.id)}`, change.body);
+        case 'switch':
+          return api.patch(`${DETECTIONS}/${encodeURIComponent(change.id)}`, { enabled: change.enabled });
         case 'drop':
           return api.delete(`${DETECTIONS}/${encodeURIComponent(change.id)}`);
         case 'run':
           return api.post(`${DETECTIONS}/${encodeURIComponent(change.id)}/run`, {});
       }
     },
-    onSuccess: () => void client.invalidateQueries({ queryKey: [KEY] }),
+    onSuccess: () => {
+      void client.invalidateQueries({ queryKey: [KEY] });
+      // A new detection is hunted for in the past.
+      void client.invalidateQueries({ queryKey: ['retro'] });
+    },
   });
 }
 

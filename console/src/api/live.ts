@@ -101,6 +101,8 @@ export function useEventStream(client: QueryClient): void {
       refresh('devices');
     });
     source.addEventListener('status', () => refresh('status'));
+    source.addEventListener('detection', () => refresh('detections'));
+    source.addEventListener('retroHunt', () => refresh('retro'));
     // The server says that events were missed: everything is asked again.
     source.addEventListener('reset', () => void client.invalidateQueries());
     return () => {

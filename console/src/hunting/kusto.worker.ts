@@ -44,6 +44,7 @@ interface Service {
     Start: number;
     Length: number;
   }>;
+  GetFormattedText: () => { Text: string };
   GetQuickInfo: (position: number) => { Text: string } | null;
 }
 interface Kusto {
@@ -212,6 +213,8 @@ function answer(request: Request): unknown {
       return serviceOf(request.text).GetQuickInfo(request.position)?.Text ?? null;
     case 'check':
       return check(request.text);
+    case 'format':
+      return serviceOf(request.text).GetFormattedText().Text;
   }
 }
 

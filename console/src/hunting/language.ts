@@ -37,7 +37,8 @@ export type Request =
   | { id: number; ask: 'know'; known: Known }
   | { id: number; ask: 'complete'; text: string; position: number }
   | { id: number; ask: 'hover'; text: string; position: number }
-  | { id: number; ask: 'check'; text: string };
+  | { id: number; ask: 'check'; text: string }
+  | { id: number; ask: 'format'; text: string };
 
 export type Answer = { id: number; ok: true; value: unknown } | { id: number; ok: false; error: string };
 
@@ -112,6 +113,9 @@ export class Language {
   }
   hover(text: string, position: number): Promise<string | null> {
     return this.ask({ id: this.next++, ask: 'hover', text, position });
+  }
+  format(text: string): Promise<string | null> {
+    return this.ask({ id: this.next++, ask: 'format', text });
   }
   check(text: string): Promise<Fault[] | null> {
     return this.ask({ id: this.next++, ask: 'check', text });

@@ -4,7 +4,6 @@ import { useQuery } from '@tanstack/react-query';
 import { useMemo, useState } from 'react';
 import {
   type Detection,
-  definitionOf,
   type Retro,
   useDetectionChange,
   useDetectionRuns,
@@ -36,10 +35,7 @@ function OnOff({ detection }: { detection: Detection }) {
         disabled={change.isPending}
         aria-label={t('detections.switch', { name: detection.name })}
         onChange={(_, data) =>
-          change.mutate(
-            { kind: 'save', id: detection.id, body: { ...definitionOf(detection), enabled: data.checked } },
-            { onError: tell.failed },
-          )
+          change.mutate({ kind: 'switch', id: detection.id, enabled: data.checked }, { onError: tell.failed })
         }
       />
     </span>
@@ -286,8 +282,8 @@ const RETRO_COLUMNS: GridColumn<Retro>[] = [
     width: 'minmax(140px, 1fr)',
     cell: (r) => (
       <span className="retro-progress" title={r.error ?? undefined}>
-        <ProgressBar thickness="large" value={r.progress ?? 0} aria-label={t('retro.progress')} />
-        <span className="small">{Math.round((r.progress ?? 0) * 100)} %</span>
+        <ProgressBar thickness="large" value={r.progress} aria-label={t('retro.progress')} />
+        <span className="small">{r.percent} %</span>
       </span>
     ),
   },
@@ -297,7 +293,7 @@ const RETRO_COLUMNS: GridColumn<Retro>[] = [
     width: '190px',
     cell: (r) => <Time at={r.from} />,
   },
-  { id: 'rows', header: t('retro.rows'), width: '130px', end: true, cell: (r) => grouped(r.rowCount ?? 0) },
+  { id: 'rows', header: t('retro.rows'), width: '130px', end: true, cell: (r) => grouped(r.rowCount) },
   { id: 'matches', header: t('retro.matches'), width: '96px', end: true, cell: (r) => grouped(r.matchCount) },
 ];
 

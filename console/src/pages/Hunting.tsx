@@ -184,11 +184,15 @@ export default function Hunting() {
   const format = async () => {
     const wanted = editor.current?.wanted();
     if (!wanted) return;
+    const put = (query: string) =>
+      editor.current?.replace(wanted.offset, wanted.offset + wanted.query.length, query.trimEnd());
     try {
-      const answer = await hunting.format(wanted.query);
-      editor.current?.replace(wanted.offset, wanted.offset + wanted.query.length, answer.query.trimEnd());
+      put((await hunting.format(wanted.query)).query);
     } catch (error) {
-      tell.failed(error);
+      // What the server cannot put in order, the service of the language may.
+      const own = await languageNow().format(wanted.query);
+      if (own) put(own);
+      else tell.failed(error);
     }
   };
   const share = async () => {
