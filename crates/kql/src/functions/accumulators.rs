@@ -364,7 +364,8 @@ impl Distinct {
             return self.exact.len() as i64;
         }
         let m = self.registers.len() as f64;
-        let zeros = self.registers.iter().filter(|r| **r == 0).count() as f64;
+        let zeros = self.registers.iter().map(|r| u32::from(*r == 0)).sum::<u32>();
+        let zeros = f64::from(zeros);
         let sum: f64 = self.registers.iter().map(|r| 2f64.powi(-i32::from(*r))).sum();
         let raw = 0.7213 / (1.0 + 1.079 / m) * m * m / sum;
         let estimate = if raw <= 2.5 * m && zeros > 0.0 { m * (m / zeros).ln() } else { raw };

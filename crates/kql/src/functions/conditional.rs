@@ -29,7 +29,7 @@ fn outcomes(types: &[Type]) -> impl Iterator<Item = &Type> {
 }
 
 fn choose(_: &Context, types: &[Type], args: Vec<Expr>) -> Result<Expr, Refusal> {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(Refusal::Value("a condition has no value, or the last value is missing".to_owned()));
     }
     let result = shared(outcomes(types));

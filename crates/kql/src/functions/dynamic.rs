@@ -866,12 +866,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "jaccard_index",
         NONE,
         &[Dynamic, Dynamic],
-        Ret::Is(Type::Real),
+        DYNAMIC,
         "How alike two sets are: common members over all.",
         "jaccard_index(dynamic([1, 2]), dynamic([2, 3]))",
         |r| {
             let (a, b) = (keyed(&items!(r, 0)), keyed(&items!(r, 1)));
-            Out::Real(a.intersection(&b).count() as f64 / a.union(&b).count() as f64)
+            Out::json(&Json::from_real(a.intersection(&b).count() as f64 / a.union(&b).count() as f64))
         },
     ),
     Function::row(

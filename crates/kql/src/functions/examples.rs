@@ -422,3 +422,73 @@ fn examples_of_the_documentation_give_what_their_pages_show() {
     assert!(ran > 60, "only {ran} examples ran");
     assert!(wrong.is_empty(), "{} of {ran}:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn a_comparison_with_a_constant_stays_one_that_files_are_pruned_by() {
+    use super::{Binary, Membership, lower_binary, lower_membership};
+    use datafusion::logical_expr::{col, lit};
+    let context = Context { now: 0 };
+    let text =
+        |op, value: &str| lower_binary(op, &context, [Type::Text; 2], [col("s"), lit(value)]).unwrap().to_string();
+    assert_eq!(text(Binary::Equal, "x"), "s = Utf8(\"x\") AND s IS NOT NULL");
+    assert_eq!(text(Binary::NotEqual, "x"), "s IS NULL OR s != Utf8(\"x\")");
+    assert_eq!(text(Binary::Equal, ""), "s IS NULL OR s = Utf8(\"\")");
+    assert_eq!(text(Binary::EqualTilde, "10.0.0.1"), "s = Utf8(\"10.0.0.1\") AND s IS NOT NULL");
+    let number = lower_binary(Binary::Equal, &context, [Type::Int, Type::Long], [col("i"), lit(5i64)]).unwrap();
+    assert_eq!(number.to_string(), "i = Int32(5) AND i IS NOT NULL");
+    let list = vec![lit("a"), lit("b")];
+    let within =
+        lower_membership(Membership::In, &context, Type::Text, col("s"), &[Type::Text; 2], list).unwrap().to_string();
+    assert_eq!(within, "s IS NOT NULL AND s IN ([Utf8(\"a\"), Utf8(\"b\")])");
+}
+
+#[test]
+fn a_dictionary_and_a_view_give_what_plain_text_gives() {
+    use super::{Binary, lower_binary, scalar};
+    use arrow::array::{DictionaryArray, StringArray, StringViewArray};
+    use arrow::datatypes::{Field, Int32Type, Schema};
+    use datafusion::logical_expr::{col, lit};
+    let words = vec![Some("calc.exe /Q"), None, Some("x"), Some("calc.exe /Q"), Some("CALC")];
+    let arrays: [ArrayRef; 3] = [
+        Arc::new(StringArray::from(words.clone())),
+        Arc::new(StringViewArray::from(words.clone())),
+        Arc::new(words.into_iter().collect::<DictionaryArray<Int32Type>>()),
+    ];
+    let context = Context { now: 0 };
+    let has = lower_binary(Binary::Has, &context, [Type::Text; 2], [col("s"), lit("calc")]).unwrap();
+    let not = lower_binary(Binary::NotHas, &context, [Type::Text; 2], [col("s"), lit("calc")]).unwrap();
+    let low = scalar("tolower").unwrap().lower(&context, &[Type::Text], vec![col("s")]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for array in arrays {
+        let schema = Arc::new(Schema::new(vec![Field::new("s", array.data_type().clone(), true)]));
+        let batch = RecordBatch::try_new(schema, vec![array]).unwrap();
+        let rows = runtime.block_on(async {
+            let frame = SessionContext::new().read_batch(batch).unwrap();
+            let exprs = vec![has.clone().alias("h"), not.clone().alias("n"), low.clone().alias("l")];
+            frame.select(exprs).unwrap().collect().await.unwrap()
+        });
+        let columns = rows[0].columns();
+        let plain = |at: usize| texts(Type::Text, &columns[at]).into_iter().map(Option::unwrap).collect::<Vec<_>>();
+        assert_eq!(plain(0), ["true", "false", "false", "true", "true"]);
+        assert_eq!(plain(1), ["false", "true", "true", "false", "false"]);
+        assert_eq!(plain(2), ["calc.exe /q", "", "x", "calc.exe /q", "calc"]);
+    }
+}
+
+#[test]
+fn every_function_can_be_found_by_name_where_a_plan_is_rebuilt() {
+    use datafusion::execution::FunctionRegistry;
+    let mut state = SessionContext::new().state();
+    super::register(&mut state).unwrap();
+    for name in ["kql_has", "kql_strcat", "kql_path", "kql_bin_of", "kql_text_of", "kql_json_at"] {
+        assert!(state.udf(name).is_ok(), "{name}");
+    }
+    assert!(state.udaf("kql_make_set").is_ok() && state.udwf("kql_prev").is_ok());
+}
+
+#[test]
+fn functions_that_are_not_built_say_why() {
+    assert!(super::refused("geo_distance_2points").is_some());
+    assert!(super::refused("geo_info_from_ip_address").is_none());
+    assert!(super::refused("strlen").is_none() && super::refused("no_such_thing").is_none());
+}

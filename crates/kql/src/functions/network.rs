@@ -380,8 +380,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         "An IPv4 address and its prefix.",
         "format_ipv4_mask('192.168.1.1', 24)",
         |r| Out::text(formatted(r, true)),
-    )
-    .optional(1),
+    ),
     Function::row(
         "ipv4_range_to_cidr_list",
         NONE,

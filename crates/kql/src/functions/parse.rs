@@ -119,7 +119,7 @@ fn path<'a>(r: &'a Row<'a>) -> Out<'a> {
     let name = if name.ends_with(':') { "" } else { name };
     // A compressed archive's extension has two parts.
     let extension = match file.rsplit_once('.') {
-        Some((stem, "gz" | "bz2" | "xz" | "zst")) if stem.ends_with(".tar") => {
+        Some((stem, "gz" | "bz2" | "xz" | "zst")) if stem.rsplit_once('.').is_some_and(|(_, t)| t == "tar") => {
             file.get(stem.len() - 3..).unwrap_or_default()
         }
         Some((_, extension)) => extension,

@@ -163,7 +163,7 @@ impl Search {
                 folded,
                 members: list(needle).into_iter().map(|m| if folded { m.to_lowercase() } else { m }).collect(),
             },
-            Question::HasAny => Many::new(&list(needle)),
+            Question::HasAny => Many::prepared(&list(needle)),
             Question::HasAll => Self::All(list(needle).iter().map(|n| Needle::new(n, true)).collect()),
             _ => Self::Needle(question, Needle::new(needle, folded)),
         }
@@ -347,7 +347,7 @@ struct Many {
 }
 
 impl Many {
-    fn new(needles: &[String]) -> Search {
+    fn prepared(needles: &[String]) -> Search {
         if needles.iter().any(String::is_empty) {
             return Search::Always(true);
         }

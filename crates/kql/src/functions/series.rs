@@ -370,7 +370,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     ),
     Function::row(
         "series_fir",
-        NONE,
+        Naming::Argument,
         &[Dynamic, Dynamic, Param::Any, Param::Any],
         DYNAMIC,
         "Filters a series by weights.",
@@ -380,7 +380,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     .optional(2),
     Function::row(
         "series_iir",
-        NONE,
+        Naming::Argument,
         &[Dynamic, Dynamic, Dynamic],
         DYNAMIC,
         "Filters a series by weights of itself.",
@@ -399,7 +399,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     .optional(1),
     Function::row(
         "series_outliers",
-        NONE,
+        Naming::Argument,
         &[Dynamic],
         DYNAMIC,
         "How far each value lies outside the usual.",

@@ -119,7 +119,7 @@ pub(super) fn timespan_text(micros: i64) -> String {
     }
     let seconds = size % day / second;
     let _ = write!(out, "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if size % second > 0 {
+    if !size.is_multiple_of(second) {
         let _ = write!(out, ".{:07}", size % second * 10);
     }
     out
