@@ -468,6 +468,21 @@ test('hunts start from devices, values, alerts and incidents', async () => {
   clean();
 });
 
+test('the palette hunts for what is typed, and opens queries of the library', async () => {
+  await page.goto(mock.url);
+  await page.waitForSelector('.nav');
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('198.51.100.7');
+  await page.getByRole('option', { name: /Hunt for 198\.51\.100\.7/ }).click();
+  await answered();
+  assert.match(last().query, /RemoteIP == "198\.51\.100\.7"/);
+  await page.keyboard.press('Control+k');
+  await page.keyboard.type('password hash');
+  await page.getByRole('option', { name: /Reads of password hashes/ }).click();
+  await page.waitForFunction(() => document.querySelector('.cm-content').textContent.includes('password hashes'));
+  clean();
+});
+
 test('an empty result, a refusal and a broken server say so', async () => {
   await visit();
   await hunt('DeviceProcessEvents | where nothing');

@@ -186,8 +186,9 @@ export function useCapabilities() {
   });
 }
 
-export function useLibrary() {
+export function useLibrary(enabled = true) {
   return useQuery({
+    enabled,
     queryKey: ['hunting', 'library'],
     queryFn: async () => (await api.get<Page<LibraryQuery>>('/hunting/library')).items,
     staleTime: SCHEMA_STALE_MS,

@@ -262,6 +262,7 @@ export const en = {
   },
   palette: {
     hint: 'Search incidents, devices, alerts, pages',
+    hunt: 'Hunt for {{value}}',
     incident: 'Go to incident {{id}}',
     label: 'Go to',
     page: 'Page',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fieldOf, huntFrom } from './huntFrom';
+import { fieldOf, huntFrom, kindOf } from './huntFrom';
 
 describe('every kind of entity has its query', () => {
   it.each([
@@ -39,4 +39,16 @@ describe('columns are known by their names', () => {
     ['count_', 'count_'],
     ['AdditionalFields', 'AdditionalFields'],
   ])('%s', (column, want) => expect(fieldOf(column)).toBe(want));
+});
+
+describe('what is typed is known by its form', () => {
+  it.each([
+    ['10.0.0.1', 'address'],
+    ['fe80::1', 'address'],
+    ['evil.example.com', 'address'],
+    ['/tmp/.x', 'file'],
+    ['a'.repeat(64), 'hash'],
+    ['miner', null],
+    ['12:30', null],
+  ])('%s', (text, want) => expect(kindOf(text)).toBe(want));
 });

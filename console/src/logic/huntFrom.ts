@@ -177,6 +177,15 @@ export function huntFrom({ field, value, id }: Hunted): string | null {
   }
 }
 
+/** What a text that somebody typed is, where its form says so. */
+export function kindOf(text: string): string | null {
+  if (/^\d{1,3}(?:\.\d{1,3}){3}$/.test(text) || /^[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}$/.test(text))
+    return 'address';
+  if (hash(text)) return 'hash';
+  if (/^\/[^\s]+$/.test(text)) return 'file';
+  return /^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,24}$/i.test(text) ? 'address' : null;
+}
+
 const COLUMNS: [RegExp, string][] = [
   [/DeviceName$/, 'device'],
   [/^(?:Initiating|Created|Target)?(?:Process)?(?:Parent)?AccountName$/, 'user'],

@@ -3,9 +3,12 @@ import { SearchRegular } from '@fluentui/react-icons';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api } from '../api/client';
+import { useLibrary } from '../api/hunting';
 import type { Alert, Device, IncidentSummary, Page } from '../api/types';
+import { huntNow } from '../hunting/start';
 import { t } from '../i18n';
 import { href } from '../logic/address';
+import { huntFrom, kindOf } from '../logic/huntFrom';
 import { setPrefs } from '../prefs';
 import { go } from '../router';
 import { PAGES } from './Shell';
@@ -53,6 +56,7 @@ export function Palette({ close }: { close: () => void }) {
     enabled: q.length >= 2,
     placeholderData: keepPreviousData,
   });
+  const library = useLibrary(q.length >= 3);
   const pages: Choice[] = [
     ...PAGES.map((page) => ({
       id: page.path,
@@ -78,7 +82,21 @@ export function Palette({ close }: { close: () => void }) {
         },
       ]
     : [];
-  const choices = [...direct, ...pages, ...(q.length >= 2 ? (found.data ?? []) : [])];
+  // What looks like an address, a hash or a path can be hunted for at once; queries of the library open by their titles.
+  const known = q.length >= 2 ? huntFrom({ field: kindOf(q) ?? '', value: q }) : null;
+  const hunts: Choice[] = known
+    ? [{ id: 'hunt', title: t('palette.hunt', { value: q }), note: t('nav.hunting'), act: () => huntNow(known, q) }]
+    : [];
+  const queries: Choice[] = (q.length >= 3 ? (library.data ?? []) : [])
+    .filter((item) => item.title.toLowerCase().includes(q.toLowerCase()))
+    .slice(0, 5)
+    .map((item) => ({
+      id: `q${item.id}`,
+      title: item.title,
+      note: t('nav.hunting'),
+      act: () => huntNow(item.query, item.title),
+    }));
+  const choices = [...direct, ...hunts, ...pages, ...(q.length >= 2 ? (found.data ?? []) : []), ...queries];
   const index = Math.min(at, choices.length - 1);
   const run = (choice: Choice | undefined) => {
     if (!choice) return;
