@@ -9,6 +9,7 @@
 
 mod bind;
 mod catalog;
+mod complete;
 mod diagnostic;
 pub mod functions;
 mod lower;
@@ -19,6 +20,7 @@ pub mod syntax;
 mod types;
 
 pub use catalog::{Catalog, Column, Host, HostError, TableShape};
+pub use complete::{Completion, CompletionKind, OPERATORS, complete};
 pub use diagnostic::{Diagnostic, Severity};
 pub use functions::Context;
 pub use query::{Analysis, Failure, Planned, Render, TableUse, analyze, plan};
