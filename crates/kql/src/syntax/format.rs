@@ -100,10 +100,10 @@ impl<'t> Layout<'t> {
                 "{" => open.push((i, true)),
                 ")" | "]" | "}" => drop(open.pop()),
                 sign @ ("|" | ";") => {
-                    if let Some((at, braces)) = open.last().copied() {
-                        if let Some(slot) = wide.get_mut(at).filter(|_| sign == "|" || braces) {
-                            *slot = true;
-                        }
+                    if let Some((at, braces)) = open.last().copied()
+                        && let Some(slot) = wide.get_mut(at).filter(|_| sign == "|" || braces)
+                    {
+                        *slot = true;
                     }
                 }
                 _ => {}
@@ -170,10 +170,8 @@ impl<'t> Layout<'t> {
             let start = begins || boundary;
             let keep_blank = blank && depth == 0 && this != "|";
             self.gap(before, i, Gap { start, newlines, after_comment, keep_blank });
-            if start {
-                if let Some(frame) = self.frames.last_mut() {
-                    frame.bars = frame.base + if this == "let" { STEP } else { 0 };
-                }
+            if start && let Some(frame) = self.frames.last_mut() {
+                frame.bars = frame.base + if this == "let" { STEP } else { 0 };
             }
             self.out.push_str(this);
             self.open_or_close(i, this);
@@ -250,18 +248,19 @@ impl<'t> Layout<'t> {
             || left.kind == TokenKind::Sign && matches!(a, "(" | "[")
         {
             false
-        } else if sign(left, ",") || sign(left, ";") || sign(left, "|") || sign(right, "|") {
-            true
-        } else if (left.kind == TokenKind::Sign && SPACED.contains(&a))
+        } else if sign(left, ",")
+            || sign(left, ";")
+            || sign(left, "|")
+            || sign(right, "|")
+            || (left.kind == TokenKind::Sign && SPACED.contains(&a))
             || (right.kind == TokenKind::Sign && SPACED.contains(&b))
+            || (sign(right, "(") && left.kind == TokenKind::Word && BEFORE_BRACKET.contains(&a))
         {
             true
         } else if sign(left, "=") {
             !self.tight(before)
         } else if sign(right, "=") {
             !self.tight(at)
-        } else if sign(right, "(") && left.kind == TokenKind::Word && BEFORE_BRACKET.contains(&a) {
-            true
         } else {
             !touched
         };
