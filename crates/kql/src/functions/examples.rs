@@ -549,3 +549,12 @@ fn cases_of_the_reference_give_their_values() {
     assert!(ran > 25, "only {ran} cases ran");
     assert!(wrong.is_empty(), "{} of {ran}:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn a_pattern_that_cannot_be_used_is_told_before_anything_runs() {
+    for query in ["print extract('(', 1, 'a')", "print replace_regex('a', '(?=x)', '')", "print 'a' matches regex '['"]
+    {
+        let error = run(query).unwrap_err();
+        assert!(error.contains("cannot be used"), "{query}: {error}");
+    }
+}

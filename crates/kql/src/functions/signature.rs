@@ -306,6 +306,15 @@ impl Function {
     pub fn lower(&self, context: &Context, types: &[Type], args: Vec<Expr>) -> Result<Expr, Refusal> {
         let result = self.result(types)?;
         constants(self.params, &args)?;
+        let pattern = match self.name {
+            "extract_all" | "replace" | "trim" | "trim_start" | "trim_end" => Some(0),
+            "replace_regex" | "indexof_regex" => Some(1),
+            _ => None,
+        };
+        // A pattern that cannot be used is told where the query is written, not answered with nothing.
+        if let Some(text) = pattern.and_then(|at| args.get(at)).and_then(super::convert::literal_text) {
+            eval::check_regex(text)?;
+        }
         match self.body {
             Body::Lower(lower) => lower(context, types, args),
             Body::Row(_) => {
