@@ -80,11 +80,12 @@ impl Parser<'_> {
     /// Arguments may be named; names of tables may have wildcards.
     fn named_or_wildcard(&mut self) -> Expr {
         let wildcard = self.is_word() && self.peek_at(1) == "*" && self.touches_at(1);
-        if wildcard && matches!(self.peek_at(2), "" | "," | ")" | "|" | ";") {
-            if let Some(name) = self.wildcard_if() {
-                let span = name.span;
-                return Expr { kind: ExprKind::Wildcard(name), span };
-            }
+        if wildcard
+            && matches!(self.peek_at(2), "" | "," | ")" | "|" | ";")
+            && let Some(name) = self.wildcard_if()
+        {
+            let span = name.span;
+            return Expr { kind: ExprKind::Wildcard(name), span };
         }
         self.named_expression()
     }

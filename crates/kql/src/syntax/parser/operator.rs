@@ -227,11 +227,9 @@ impl Parser<'_> {
     /// What `union` and `join` read: a table, a pattern of tables, a call, a pipeline in parentheses.
     pub(super) fn rows(&mut self) -> Rows {
         let pattern = matches!(self.peek(), "*") || (self.is_word() && self.peek_at(1) == "*" && self.touches_at(1));
-        if pattern {
-            if let Some(name) = self.wildcard_if() {
-                let span = name.span;
-                return Expr { kind: ExprKind::Wildcard(name), span };
-            }
+        if pattern && let Some(name) = self.wildcard_if() {
+            let span = name.span;
+            return Expr { kind: ExprKind::Wildcard(name), span };
         }
         let start = self.here().start;
         let mut value = self.primary();

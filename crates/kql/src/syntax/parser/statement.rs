@@ -98,7 +98,8 @@ impl Parser<'_> {
     fn let_value(&mut self) -> Expr {
         let start = self.here().start;
         let view = self.is("view") && self.peek_at(1) == "(";
-        if !view && !(self.is("(") && self.parens_before_brace()) {
+        let function = view || (self.is("(") && self.parens_before_brace());
+        if !function {
             return self.pipe_expression();
         }
         if view {
