@@ -53,7 +53,7 @@ class DuckDb:
 
     def run(self, sql):
         start = time.perf_counter()
-        answer = self.connection.execute(sql).fetch_arrow_table()
+        answer = self.connection.execute(sql).to_arrow_table()
         seconds = time.perf_counter() - start
         rows = list(zip(*(column.to_pylist() for column in answer.columns))) if answer.num_columns else []
         return seconds, rows

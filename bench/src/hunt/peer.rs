@@ -30,7 +30,7 @@ fn python(cache: &Path) -> anyhow::Result<PathBuf> {
     let ready = folder.join("ready");
     if !ready.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb", "pyarrow"]))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb>=2", "pyarrow"]))?;
         std::fs::write(&ready, "")?;
     }
     Ok(python)
