@@ -128,9 +128,10 @@ async fn vacuum(shared: &Shared, table: &LakeTable, now: Micros) -> Result<u64, 
     for path in plan_vacuum(&found, &active, &removed, now, shared.config.tombstone_grace) {
         let path = table.folder.join(path);
         match std::fs::remove_file(&path) {
-            // An index goes with its file and is not counted.
             Ok(()) => {
-                deleted += u64::from(!path.as_os_str().as_encoded_bytes().ends_with(crate::terms::SUFFIX.as_bytes()))
+                // An index goes with its file and is not counted.
+                let of_index = path.as_os_str().as_encoded_bytes().ends_with(crate::terms::SUFFIX.as_bytes());
+                deleted += u64::from(!of_index);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(LakeError::io("delete", path)(error)),

@@ -132,10 +132,11 @@ fn by_words(folder: &std::path::Path, files: Vec<Arc<ActiveFile>>, clue: &Clue, 
 /// The rows of these blocks.
 fn selection(blocks: &Blocks, rows: u64) -> RowSelection {
     let runs = blocks.runs(usize::try_from(rows).unwrap_or(usize::MAX));
-    let selectors = runs.into_iter().map(|(count, chosen)| match chosen {
-        true => RowSelector::select(count),
-        false => RowSelector::skip(count),
-    });
+    let selectors = runs.into_iter().map(
+        |(count, chosen)| {
+            if chosen { RowSelector::select(count) } else { RowSelector::skip(count) }
+        },
+    );
     RowSelection::from(selectors.collect::<Vec<_>>())
 }
 

@@ -31,7 +31,9 @@ fn has(text: &str, needle: &str) -> bool {
     text.match_indices(&needle).any(|(at, found)| {
         let before = text.get(..at).and_then(|t| t.chars().next_back());
         let after = text.get(at + found.len()..).and_then(|t| t.chars().next());
-        !(letter(before) && letter(needle.chars().next())) && !(letter(after) && letter(needle.chars().next_back()))
+        let free_before = !letter(before) || !letter(needle.chars().next());
+        let free_after = !letter(after) || !letter(needle.chars().next_back());
+        free_before && free_after
     })
 }
 
