@@ -81,11 +81,6 @@ impl Label {
             Self::Column(name) | Self::Implied(name) => Some(name),
         }
     }
-
-    /// The same name for something made of it.
-    pub(crate) fn implied(&self) -> Self {
-        self.text().map_or(Self::None, |t| Self::Implied(t.to_owned()))
-    }
 }
 
 /// What has to be known before the query can be planned.

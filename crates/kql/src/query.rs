@@ -150,9 +150,7 @@ pub async fn plan(text: &str, catalog: &dyn Catalog, context: &Context, host: &d
         if needs.is_empty() {
             return outcome;
         }
-        if let Err(failure) = outcome {
-            return Err(failure);
-        }
+        outcome?;
         for (key, need) in needs {
             let answer = match need {
                 Need::Rows(plan, rows_max) => Answer::Rows(host.rows(plan, rows_max).await?),

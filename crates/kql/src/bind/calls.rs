@@ -76,6 +76,12 @@ impl Binder<'_> {
                 let kind = crate::bind::words::kind(word).map_or("string", Type::name);
                 Bound::new(fold::text(kind), Type::Text)
             }
+            // A name for an argument is the name that the call gives on: `bin(Hour = Timestamp, 1h)`.
+            ExprKind::Named { names, value, .. } if names.len() == 1 => {
+                let bound = self.scalar(value, rows);
+                let name = names.first().map_or_else(String::new, |n| n.text.clone());
+                bound.labelled(Label::Implied(name))
+            }
             _ => self.scalar(expr, rows),
         }
     }

@@ -321,7 +321,10 @@ impl Binder<'_> {
             Refusal::Argument { at, .. } | Refusal::NotConstant { at } => arguments.get(*at).copied().unwrap_or(span),
             _ => span,
         };
-        self.error(refusal.code(), place, format!("`{what}`: {refusal}"));
+        // A parameter has no value while a function's body is read for its mistakes, so a bad value is none.
+        if self.rehearsal == 0 || !matches!(refusal, Refusal::Value(_)) {
+            self.error(refusal.code(), place, format!("`{what}`: {refusal}"));
+        }
         Bound::unknown()
     }
 

@@ -1,6 +1,6 @@
 //! Statements: `let` and the question itself.
 
-use crate::bind::environment::{Environment, Function, Value};
+use crate::bind::environment::{Function, Value};
 use crate::bind::{Binder, Bound};
 use crate::lower::relation::Relation;
 use crate::lower::{fold, source};
@@ -158,7 +158,7 @@ impl Binder<'_> {
         if given < least || given > most {
             let takes = if least == most { format!("{most}") } else { format!("{least} to {most}") };
             self.error("KS119", span, format!("the function `{name}` takes {takes} arguments, not {given}"));
-            return self.broken_call(function);
+            return Value::Broken;
         }
         let mut first = first;
         let mut positional = arguments.iter().filter(|a| !matches!(a.kind, ExprKind::Named { .. }));
@@ -212,14 +212,6 @@ impl Binder<'_> {
         self.environment = outer;
         self.calls.pop();
         value
-    }
-
-    /// What a call that cannot be made would have been, as far as its body tells.
-    fn broken_call(&mut self, function: &Function) -> Value {
-        let outer = std::mem::replace(&mut self.environment, Environment::default());
-        self.environment = outer;
-        let _ = function;
-        Value::Broken
     }
 
     /// A value as another type.

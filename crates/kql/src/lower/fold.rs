@@ -81,11 +81,6 @@ pub(crate) fn text(value: impl Into<String>) -> Expr {
     Expr::Literal(ScalarValue::Utf8(Some(value.into())), None)
 }
 
-/// A whole number as an expression.
-pub(crate) fn long(value: i64) -> Expr {
-    Expr::Literal(ScalarValue::Int64(Some(value)), None)
-}
-
 /// A constant of text, if the expression is one.
 pub(crate) fn as_text(expr: &Expr) -> Option<String> {
     match constant(expr)? {
@@ -103,7 +98,7 @@ pub(crate) fn as_long(expr: &Expr) -> Option<i64> {
     }
 }
 
-/// Rows that a plan surely gives at most, where that is plain from its shape.
+/// Whether a plan may give other rows when it is run again: it takes some of its rows, or has chance in it.
 pub(crate) fn is_volatile(plan: &LogicalPlan) -> bool {
     use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
     let mut found = false;

@@ -14,7 +14,7 @@ pub(crate) fn bind(b: &mut Binder<'_>, columns: &[ColumnDecl], values: &[Expr], 
     if width == 0 || fields.len() != width {
         return like;
     }
-    if values.len() % width != 0 {
+    if !values.len().is_multiple_of(width) {
         b.error("KS173", span, format!("the number of values must be a multiple of {width}"));
         return like;
     }
