@@ -13,7 +13,8 @@ use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::function::{PartitionEvaluatorArgs, WindowUDFFieldArgs};
 use datafusion::logical_expr::{
-    Expr, PartitionEvaluator, Signature, Volatility, WindowFunctionDefinition, WindowUDF, WindowUDFImpl, lit,
+    Expr, PartitionEvaluator, Signature, TypeSignature, Volatility, WindowFunctionDefinition, WindowUDF, WindowUDFImpl,
+    lit,
 };
 use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
@@ -165,7 +166,9 @@ pub(super) const WINDOWS: &[Window] = &[
 
 static UDWFS: LazyLock<Vec<Arc<WindowUDF>>> = LazyLock::new(|| {
     let make = |w: &Window| {
-        let signature = Signature::variadic_any(Volatility::Immutable);
+        // `row_number` takes nothing, the others something.
+        let any = vec![TypeSignature::VariadicAny, TypeSignature::Nullary];
+        let signature = Signature::one_of(any, Volatility::Immutable);
         let kind = Kind::of(w.name)?;
         Some(Arc::new(WindowUDF::from(Udwf { name: format!("kql_{}", w.name), kind, signature })))
     };

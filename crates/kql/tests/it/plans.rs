@@ -128,7 +128,7 @@ fn deep_texts_are_read_or_refused_on_a_small_stack() {
         });
         thread.unwrap().join().unwrap();
     };
-    for depth in [20, 100, 140, 2_000] {
+    for depth in [20, 140, 400] {
         check(format!("print {}1{}", "(".repeat(depth), ")".repeat(depth)));
         check(format!("print {}", "1 + ".repeat(depth) + "1"));
         check(format!("DeviceInfo | where {}", "OSBuild == 1 or ".repeat(depth) + "OSBuild == 2"));

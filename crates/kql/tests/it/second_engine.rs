@@ -59,6 +59,12 @@ fn answers(queries: &[String]) -> Result<Vec<Value>, String> {
     out.lines().map(|l| serde_json::from_str(l).map_err(|e| e.to_string())).collect()
 }
 
+/// The other engine shows absent text as null, where the language has the empty text.
+fn absent(rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+    let cell = |v: Value| if v == Value::from("") { Value::Null } else { v };
+    rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect()
+}
+
 #[test]
 fn a_second_engine_gives_the_same_rows() {
     let estate = Estate::new(1, 1);
@@ -82,7 +88,7 @@ fn a_second_engine_gives_the_same_rows() {
         let ours = run(query, &estate).map(|a| a.rows);
         let listed = DIFFERENT.iter().any(|(q, _)| query.ends_with(q));
         match ours {
-            Ok(ours) if same_rows(&ours, &theirs, false) => same += 1,
+            Ok(ours) if same_rows(&absent(ours.clone()), &absent(theirs.clone()), false) => same += 1,
             _ if listed => {}
             Ok(ours) => wrong.push(format!(
                 "{query}\n    ours {}\n  theirs {}",
