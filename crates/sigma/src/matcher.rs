@@ -7,7 +7,8 @@ use crate::pattern::{Shape, fold_into};
 use crate::test;
 use crate::trie::Trie;
 use crate::value::Value;
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::automaton::Automaton as _;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, MatchKind, dfa};
 use std::collections::HashMap;
 
 /// A predicate: "any of these tests holds". Its number is its place in the plan.
@@ -46,7 +47,7 @@ pub(crate) struct Matcher {
 }
 
 struct Side {
-    automaton: Option<AhoCorasick>,
+    automaton: Option<Automaton>,
     /// Where the actions of each atom begin; one more than there are atoms.
     starts: Vec<u32>,
     actions: Vec<Action>,
@@ -134,7 +135,7 @@ impl SideBuilder {
             actions.extend_from_slice(of_atom);
             starts.push(actions.len() as u32);
         }
-        let automaton = automaton(&atoms);
+        let automaton = Automaton::build(&atoms);
         Side {
             automaton,
             starts,
@@ -149,16 +150,50 @@ impl SideBuilder {
 /// A full table is several times faster than the compact form, and this much memory buys it.
 const TABLE_BYTES_MAX: usize = 48 * 1024 * 1024;
 
-fn automaton(atoms: &[(Vec<u8>, Vec<Action>)]) -> Option<AhoCorasick> {
-    if atoms.is_empty() {
-        return None;
+/// Finds all atoms in one walk over a text.
+enum Automaton {
+    Table(dfa::DFA),
+    Compact(AhoCorasick),
+}
+
+impl Automaton {
+    fn build(atoms: &[(Vec<u8>, Vec<Action>)]) -> Option<Self> {
+        if atoms.is_empty() {
+            return None;
+        }
+        let patterns = || atoms.iter().map(|(bytes, _)| bytes.as_slice());
+        let bytes: usize = patterns().map(<[u8]>::len).sum();
+        // At most one state a byte, and about 64 classes of bytes in practice.
+        if bytes * 64 * 4 <= TABLE_BYTES_MAX
+            && let Ok(table) = dfa::Builder::new().match_kind(MatchKind::Standard).build(patterns())
+        {
+            return Some(Self::Table(table));
+        }
+        let build = |kind| AhoCorasick::builder().match_kind(MatchKind::Standard).kind(Some(kind)).build(patterns());
+        let compact = build(AhoCorasickKind::ContiguousNFA).or_else(|_| build(AhoCorasickKind::NoncontiguousNFA));
+        compact.ok().map(Self::Compact)
     }
-    let patterns = || atoms.iter().map(|(bytes, _)| bytes.as_slice());
-    let bytes: usize = patterns().map(<[u8]>::len).sum();
-    // At most one state a byte, and about 64 classes of bytes in practice.
-    let kind = if bytes * 64 * 4 <= TABLE_BYTES_MAX { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
-    let build = |kind| AhoCorasick::builder().match_kind(MatchKind::Standard).kind(Some(kind)).build(patterns());
-    build(kind).or_else(|_| build(AhoCorasickKind::NoncontiguousNFA)).ok()
+
+    /// Calls `hit` for each place where an atom ends.
+    fn walk(&self, text: &[u8], mut hit: impl FnMut(usize)) {
+        let table = match self {
+            Self::Compact(automaton) => {
+                automaton.find_overlapping_iter(text).for_each(|found| hit(found.pattern().as_usize()));
+                return;
+            }
+            Self::Table(table) => table,
+        };
+        // The loop is here, not the library's iterator, because that one starts anew after every hit.
+        let Ok(mut state) = table.start_state(Anchored::No) else { return };
+        for &byte in text {
+            state = table.next_state(Anchored::No, state, byte);
+            if table.is_special(state) && table.is_match(state) {
+                for index in 0..table.match_len(state) {
+                    hit(table.match_pattern(state, index).as_usize());
+                }
+            }
+        }
+    }
 }
 
 impl Matcher {
@@ -184,10 +219,9 @@ impl Matcher {
     fn side(&self, side: &Side, text: &[u8], value: &Value<'_>, work: &mut Workspace, out: &mut Vec<Predicate>) {
         if let Some(automaton) = &side.automaton {
             work.atoms_seen.resize(work.atoms_seen.len().max(side.starts.len()), 0);
-            for found in automaton.find_overlapping_iter(text) {
-                let atom = found.pattern().as_usize();
+            automaton.walk(text, |atom| {
                 if work.atoms_seen[atom] == work.search {
-                    continue;
+                    return;
                 }
                 work.atoms_seen[atom] = work.search;
                 let range = side.starts[atom] as usize..side.starts[atom + 1] as usize;
@@ -197,7 +231,7 @@ impl Matcher {
                         Action::Check(check) => self.check(check, text, value, work, out),
                     }
                 }
-            }
+            });
         }
         side.prefixes.walk(text.iter().copied(), |predicate, _| out.push(predicate));
         side.suffixes.walk(text.iter().rev().copied(), |predicate, _| out.push(predicate));

@@ -273,6 +273,49 @@ impl Program {
     }
 }
 
+impl Program {
+    /// What is left to be found out on the row once it is known which predicates hold: an expression over row tests only.
+    pub fn rest(&self, truth: &[u64]) -> Self {
+        let open = |parts: &[Program]| -> Vec<Program> {
+            let left = |part: &&Program| part.run(truth, &|_| Verdict::Open) == Verdict::Open;
+            parts.iter().filter(left).map(|part| part.rest(truth)).collect()
+        };
+        let certain = |parts: &[Program]| {
+            parts.iter().filter(|part| part.run(truth, &|_| Verdict::Open) == Verdict::True).count()
+        };
+        let alone = |mut parts: Vec<Program>, many: fn(Vec<Program>) -> Program| match parts.len() {
+            1 => parts.swap_remove(0),
+            _ => many(parts),
+        };
+        match self.run(truth, &|_| Verdict::Open) {
+            Verdict::True => return Program::Const(true),
+            Verdict::False => return Program::Const(false),
+            Verdict::Open => {}
+        }
+        // The verdict is open, so the parts that are certain decide nothing.
+        match self {
+            Program::Row(test) => Program::Row(*test),
+            Program::And(parts) => alone(open(parts), Program::And),
+            Program::Or(parts) => alone(open(parts), Program::Or),
+            Program::Not(inner) => Program::Not(Box::new(inner.rest(truth))),
+            Program::AtLeast(count, parts) => Program::AtLeast(count.saturating_sub(certain(parts)), open(parts)),
+            // Never open.
+            Program::Const(_) | Program::Holds(_) => Program::Const(false),
+        }
+    }
+
+    /// Nodes, for what it costs to keep it.
+    pub fn size(&self) -> usize {
+        match self {
+            Program::Const(_) | Program::Holds(_) | Program::Row(_) => 1,
+            Program::Not(inner) => 1 + inner.size(),
+            Program::And(parts) | Program::Or(parts) | Program::AtLeast(_, parts) => {
+                1 + parts.iter().map(Program::size).sum::<usize>()
+            }
+        }
+    }
+}
+
 impl From<bool> for Verdict {
     fn from(value: bool) -> Self {
         if value { Verdict::True } else { Verdict::False }

@@ -4,20 +4,24 @@
 use crate::Limits;
 use crate::diagnostic::{Code, shown};
 use crate::pattern::fold_char;
+use memchr::memmem::Finder;
 use regex_automata::meta;
 use regex_automata::util::syntax;
-use regex_syntax::hir::{Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
 
 /// A compiled expression.
 #[derive(Debug, Clone)]
 pub(crate) struct Expression {
     /// With its flags, as `(?i)…`; two tests with equal text are one.
     pub text: String,
-    pub regex: meta::Regex,
+    regex: meta::Regex,
+    /// The same for text that is ASCII, which nearly all is: without the large classes of Unicode the automaton has few
+    /// states, so that the fast engine does not give up.
+    ascii: meta::Regex,
     /// Folded text of which every matching value, folded, holds at least one; empty if nothing is certain.
     pub atoms: Vec<Vec<u8>>,
     /// The same where it is too short to be worth a place in the automaton: looked for just before the expression runs.
-    pub needles: Vec<Vec<u8>>,
+    needles: Vec<Finder<'static>>,
     /// No shorter value matches.
     pub bytes_min: usize,
 }
@@ -26,7 +30,12 @@ impl Expression {
     /// Whether a value may match, without running the expression; `folded` is the value folded.
     pub fn may_match(&self, text: &str, folded: &[u8]) -> bool {
         text.len() >= self.bytes_min
-            && (self.needles.is_empty() || self.needles.iter().any(|n| memchr::memmem::find(folded, n).is_some()))
+            && (self.needles.is_empty() || self.needles.iter().any(|needle| needle.find(folded).is_some()))
+    }
+
+    /// Whether a value matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        if text.is_ascii() { self.ascii.is_match(text) } else { self.regex.is_match(text) }
     }
 }
 
@@ -72,10 +81,15 @@ pub(crate) fn compile(text: &str, flags: Flags, limits: &Limits) -> Result<Expre
         // The lazy automaton's memory for one expression and thread; with much less, large classes of characters make it
         // fall back to engines that are many times slower.
         .hybrid_cache_capacity(1024 * 1024);
-    let regex = meta::Builder::new().configure(config).build_from_hir(&hir).map_err(|error| {
+    let regex = meta::Builder::new().configure(config.clone()).build_from_hir(&hir).map_err(|error| {
         let code = if error.size_limit().is_some() { Code::RegexTooBig } else { Code::BadRegex };
         (code, format!("`{}`: {error}", shown(text)))
     })?;
+    // It is never larger; should it fail all the same, the full form answers for all text.
+    let ascii = match meta::Builder::new().configure(config).build_from_hir(&ascii_only(&hir, 0)) {
+        Ok(ascii) => ascii,
+        Err(_) => regex.clone(),
+    };
     let mut letters = String::new();
     for (on, letter) in [(flags.insensitive, 'i'), (flags.multi_line, 'm'), (flags.dot_all, 's')] {
         if on {
@@ -91,7 +105,41 @@ pub(crate) fn compile(text: &str, flags: Flags, limits: &Limits) -> Result<Expre
         found if short => (Vec::new(), found),
         _ => (Vec::new(), Vec::new()),
     };
-    Ok(Expression { text, regex, atoms, needles, bytes_min })
+    let needles = needles.iter().map(|needle| Finder::new(needle).into_owned()).collect();
+    Ok(Expression { text, regex, ascii, atoms, needles, bytes_min })
+}
+
+/// An expression that matches the same ASCII texts: classes without what is beyond ASCII, and no captures, since only
+/// whether there is a match is ever asked.
+fn ascii_only(hir: &Hir, depth: usize) -> Hir {
+    if depth > 60 {
+        return hir.clone();
+    }
+    let below = |part: &Hir| ascii_only(part, depth + 1);
+    match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => {
+            let mut class = class.clone();
+            class.intersect(&ClassUnicode::new([ClassUnicodeRange::new('\0', '\u{7f}')]));
+            Hir::class(Class::Unicode(class))
+        }
+        HirKind::Look(look) => Hir::look(match look {
+            Look::WordUnicode => Look::WordAscii,
+            Look::WordUnicodeNegate => Look::WordAsciiNegate,
+            Look::WordStartUnicode => Look::WordStartAscii,
+            Look::WordEndUnicode => Look::WordEndAscii,
+            Look::WordStartHalfUnicode => Look::WordStartHalfAscii,
+            Look::WordEndHalfUnicode => Look::WordEndHalfAscii,
+            other => *other,
+        }),
+        HirKind::Repetition(r) => {
+            let sub = Box::new(below(&r.sub));
+            Hir::repetition(Repetition { min: r.min, max: r.max, greedy: r.greedy, sub })
+        }
+        HirKind::Capture(capture) => below(&capture.sub),
+        HirKind::Concat(parts) => Hir::concat(parts.iter().map(below).collect()),
+        HirKind::Alternation(parts) => Hir::alternation(parts.iter().map(below).collect()),
+        HirKind::Class(Class::Bytes(_)) | HirKind::Literal(_) | HirKind::Empty => hir.clone(),
+    }
 }
 
 fn usable(atoms: &[Vec<u8>]) -> bool {
@@ -154,10 +202,10 @@ fn single(hir: &Hir) -> Option<Vec<u8>> {
             let text = std::str::from_utf8(&literal.0).ok()?;
             Some(text.chars().map(fold_char).collect::<String>().into_bytes())
         }
-        HirKind::Class(regex_syntax::hir::Class::Unicode(class)) => {
+        HirKind::Class(Class::Unicode(class)) => {
             let mut found = None;
             // A class of more than eight characters does not fold to one.
-            if class.ranges().iter().map(regex_syntax::hir::ClassUnicodeRange::len).sum::<usize>() > 8 {
+            if class.ranges().iter().map(ClassUnicodeRange::len).sum::<usize>() > 8 {
                 return None;
             }
             for range in class.ranges() {
@@ -201,6 +249,37 @@ mod tests {
         assert_eq!(atoms("sKype", true), ["skype"]);
         assert_eq!(atoms("a?b*c{0,3}", false), Vec::<String>::new());
         assert_eq!(atoms("(x|.)yz", false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_form_for_ascii_text_agrees_with_the_full_one() {
+        let texts =
+            ["", "k", "K", "_", "a b", "word", "Word wórd", "12.3", "s", "\n", "a\nb", "x=1;y", "\u{212a}", "é"];
+        for pattern in [
+            r"\bword\b",
+            r"\w+",
+            r"^\W*$",
+            r"(?i)K",
+            r"[^\s]{1,9}$",
+            r"\d\.\d",
+            ".",
+            "(?s).",
+            r"a\Bb|\B",
+            "é|a",
+            r"\x00",
+            "^$",
+            r"(a|\p{Greek})+",
+            r"[^a-z]",
+            r"(?m)^b",
+            r"\b{start}w",
+            r"\b{end}",
+        ] {
+            let expression = compile(pattern, Flags::default(), &Limits::default()).unwrap();
+            for text in texts {
+                let full = expression.regex.is_match(text);
+                assert_eq!(expression.is_match(text), full, "`{pattern}` on `{text}`");
+            }
+        }
     }
 
     #[test]

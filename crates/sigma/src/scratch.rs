@@ -5,12 +5,14 @@ use crate::engine::Hit;
 use crate::lower::RowTest;
 use crate::map::{Derive, Target};
 use crate::matcher::{Predicate, Workspace};
-use crate::plan::{ColumnPlan, Plan, Verdict};
+use crate::plan::{ColumnPlan, Plan, Program, Verdict};
 use crate::test::alike;
 use crate::value::{Reader, Value, words};
 use ahash::RandomState;
 use arrow::array::{Array, RecordBatch};
 use hashbrown::HashTable;
+use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Memory of evaluations: one for each thread, for any number of tables. Emptied when full and when the engine changes.
@@ -24,8 +26,6 @@ pub struct Scratch {
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longer values are searched anew each time: they seldom come back, and a few would fill the memory.
 const VALUE_BYTES_MAX: usize = 2_048;
-/// Marks a rule whose verdict needs the row itself.
-const OPEN: u32 = 1 << 31;
 const UNSET: u32 = u32::MAX;
 
 impl Default for Scratch {
@@ -90,6 +90,14 @@ struct Known {
     count: u32,
 }
 
+/// A rule that a tuple matches.
+#[derive(Clone, Copy)]
+struct Found {
+    local: u32,
+    /// What the row itself must fulfil too, in [`PlanScratch::rests`]; `UNSET` if nothing.
+    rest: u32,
+}
+
 pub(crate) struct PlanScratch {
     random: RandomState,
     columns: Vec<ColumnCache>,
@@ -99,7 +107,8 @@ pub(crate) struct PlanScratch {
     index: HashTable<u32>,
     known: Vec<Known>,
     tuples: Vec<u32>,
-    results: Vec<u32>,
+    results: Vec<Found>,
+    rests: Vec<Program>,
     bytes: usize,
     bytes_max: usize,
     // Used within one batch.
@@ -124,6 +133,7 @@ impl PlanScratch {
             known: Vec::new(),
             tuples: Vec::new(),
             results: Vec::new(),
+            rests: Vec::new(),
             bytes: 0,
             bytes_max,
             row_classes: vec![Vec::new(); plan.columns.len()],
@@ -146,6 +156,7 @@ impl PlanScratch {
         self.known.clear();
         self.tuples.clear();
         self.results.clear();
+        self.rests.clear();
         self.bytes = 0;
         self.null_classes = plan.columns.iter().map(|column| self.classes.number(&column.null, &self.random)).collect();
     }
@@ -195,12 +206,16 @@ impl PlanScratch {
                 continue;
             }
             for result in known.first as usize..(known.first + known.count) as usize {
-                let local = self.results[result];
-                let rule = plan.rules[(local & !OPEN) as usize].0;
+                let found = self.results[result];
+                let rule = plan.rules[found.local as usize].0;
                 if disabled.get(rule.0 as usize) == Some(&true) {
                     continue;
                 }
-                if local & OPEN == 0 || self.decide(plan, &present, row, local & !OPEN, &row_readers) {
+                let holds = self.rests.get(found.rest as usize).is_none_or(|rest| {
+                    // Only row tests are left in it, so that it asks for no predicate.
+                    rest.run(&[], &|test| row_readers.verdict(test, row)) == Verdict::True
+                });
+                if holds {
                     out.push(Hit { row: row as u32, rule });
                 }
             }
@@ -359,17 +374,24 @@ impl PlanScratch {
         self.round += 1;
         let first = self.results.len() as u32;
         let unknown = |_| Verdict::Open;
-        let try_rule = |local: u32, tried: &mut [u64], results: &mut Vec<u32>| {
+        let (truth, rests, bytes) = (&self.truth, &mut self.rests, &mut self.bytes);
+        let mut try_rule = |local: u32, tried: &mut [u64], results: &mut Vec<Found>| {
             if tried[local as usize] != self.round {
                 tried[local as usize] = self.round;
-                match plan.rules[local as usize].1.run(&self.truth, &unknown) {
-                    Verdict::True => results.push(local),
-                    Verdict::Open => results.push(local | OPEN),
+                let program = &plan.rules[local as usize].1;
+                match program.run(truth, &unknown) {
+                    Verdict::True => results.push(Found { local, rest: UNSET }),
+                    Verdict::Open => {
+                        results.push(Found { local, rest: rests.len() as u32 });
+                        let rest = program.rest(truth);
+                        *bytes += rest.size() * size_of::<Program>();
+                        rests.push(rest);
+                    }
                     Verdict::False => {}
                 }
             }
         };
-        for (word, &bits) in self.truth.iter().enumerate() {
+        for (word, &bits) in truth.iter().enumerate() {
             let mut bits = bits;
             while bits != 0 {
                 let predicate = word * 64 + bits.trailing_zeros() as usize;
@@ -382,7 +404,7 @@ impl PlanScratch {
         for &local in &plan.always {
             try_rule(local, &mut self.tried, &mut self.results);
         }
-        self.results[first as usize..].sort_unstable_by_key(|local| local & !OPEN);
+        self.results[first as usize..].sort_unstable_by_key(|found| found.local);
         self.truth.fill(0);
         let tuple = self.tuples.len() as u32;
         self.tuples.extend(present.iter().map(|&column| self.row_classes[column as usize][row]));
@@ -391,7 +413,7 @@ impl PlanScratch {
         self.known.push(Known { hash, presence, tuple, first, count });
         let known = &self.known;
         self.index.insert_unique(hash, at, |&at| known[at as usize].hash);
-        self.bytes += present.len() * 4 + size_of::<Known>() + 8 + count as usize * 4;
+        self.bytes += present.len() * 4 + size_of::<Known>() + 8 + count as usize * size_of::<Found>();
         at
     }
 
@@ -403,14 +425,6 @@ impl PlanScratch {
                 self.truth[predicate as usize / 64] |= 1 << (predicate % 64);
             }
         }
-    }
-
-    /// Decides a rule that compares fields of the row.
-    fn decide(&mut self, plan: &Plan, present: &[u16], row: usize, local: u32, readers: &RowReaders) -> bool {
-        self.raise(plan, present, row);
-        let verdict = plan.rules[local as usize].1.run(&self.truth, &|test| readers.verdict(test, row));
-        self.truth.fill(0);
-        verdict == Verdict::True
     }
 }
 
@@ -482,21 +496,22 @@ impl RowReader {
     }
 
     pub(crate) fn holds(&self, row: usize) -> bool {
-        let texts = |side: &[Side]| -> Vec<String> {
-            let mut found = Vec::new();
+        fn texts(side: &[Side], row: usize) -> SmallVec<[Cow<'_, str>; 2]> {
+            let mut found = SmallVec::new();
             for one in side {
                 match one {
-                    Side::Constant(words) => found.extend(words.iter().map(|w| (*w).to_owned())),
+                    Side::Constant(words) => found.extend(words.iter().map(|w| Cow::Borrowed(*w))),
+                    Side::Column(reader, Derive::Whole) => found.extend(reader.value(row).map(|value| value.text)),
                     Side::Column(reader, derive) => {
                         if let Some(value) = reader.value(row) {
-                            found.extend(derive.apply(&value).iter().map(|v| v.text.to_string()));
+                            found.extend(derive.apply(&value).into_iter().map(|v| v.text));
                         }
                     }
                 }
             }
             found
-        };
-        let (left, right) = (texts(&self.left), texts(&self.right));
+        }
+        let (left, right) = (texts(&self.left, row), texts(&self.right, row));
         left.iter().any(|l| right.iter().any(|r| alike(l, r, self.how, self.cased)))
     }
 }

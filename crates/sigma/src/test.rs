@@ -15,7 +15,7 @@ pub(crate) fn holds(test: &Test, value: &Value<'_>) -> bool {
             *value.text == *number.text || number.whole.is_some_and(|whole| *value.text == whole.to_string())
         }
         Test::Compare(order, bound) => value.number().is_some_and(|number| order.holds(number, *bound)),
-        Test::Regex(expression) => expression.regex.is_match(value.text.as_bytes()),
+        Test::Regex(expression) => expression.is_match(&value.text),
         Test::Network(network) => {
             value.text.trim().parse::<std::net::IpAddr>().is_ok_and(|address| in_network(network, address))
         }
@@ -35,6 +35,9 @@ fn in_network(network: &ipnet::IpNet, address: std::net::IpAddr) -> bool {
 
 /// Compares two fields' values.
 pub(crate) fn alike(left: &str, right: &str, how: Likeness, cased: bool) -> bool {
+    if !cased && how == Likeness::Equal && left.is_ascii() && right.is_ascii() {
+        return left.eq_ignore_ascii_case(right);
+    }
     if !cased {
         return alike(&fold(left), &fold(right), how, true);
     }
