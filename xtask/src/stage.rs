@@ -68,13 +68,11 @@ impl Stage {
         say("enrolling this machine");
         let token = self.token()?;
         let state = path(&self.folder.join("sensor"));
-        let run_folder = path(&self.folder.join("sensor-run"));
         let sensor = self.programs.join("garrison-sensor");
         let args = ["enrol", "--server", &self.gateway, "--token", &token, "--state-dir", &state];
         output(command(&sensor, args).stdin(Stdio::null()))?;
         say("starting the sensor");
-        let args = ["run", "--state-dir", &state, "--run-dir", &run_folder].map(String::from);
-        self.sensor = spawn(&sensor, &args, &self.folder.join("sensor.log"))?;
+        self.resume_sensor()?;
         let active = wait_for(Duration::from_mins(1), || {
             let devices = self.garrison(&["device", "list", "--output", "json"]).ok()?;
             devices.contains("\"Active\"").then_some(())
@@ -82,6 +80,20 @@ impl Stage {
         if active.is_none() {
             return self.give_up("the sensor did not become active", "sensor.log");
         }
+        Ok(())
+    }
+
+    /// Stops the sensor; it stays enrolled.
+    pub fn pause_sensor(&mut self) {
+        stop(&mut self.sensor);
+    }
+
+    /// Runs the enrolled sensor, again or for the first time.
+    pub fn resume_sensor(&mut self) -> Done {
+        let state = path(&self.folder.join("sensor"));
+        let run_folder = path(&self.folder.join("sensor-run"));
+        let args = ["run", "--state-dir", &state, "--run-dir", &run_folder].map(String::from);
+        self.sensor = spawn(&self.programs.join("garrison-sensor"), &args, &self.folder.join("sensor.log"))?;
         Ok(())
     }
 
@@ -121,18 +133,32 @@ impl Stage {
 
     /// What the sensor says of its own sight.
     pub fn sensor_health(&self) -> Done<String> {
-        let state = path(&self.folder.join("sensor"));
-        let run_folder = path(&self.folder.join("sensor-run"));
-        let args = ["health", "--state-dir", &state, "--run-dir", &run_folder];
-        let out = command(self.programs.join("garrison-sensor"), args).stdin(Stdio::null()).output()?;
-        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        self.sensor(&["health"])
+    }
+
+    fn sensor(&self, args: &[&str]) -> Done<String> {
+        let mut c = command(self.programs.join("garrison-sensor"), args);
+        c.arg("--state-dir").arg(self.folder.join("sensor")).arg("--run-dir").arg(self.folder.join("sensor-run"));
+        // An unhealthy sensor tells by its exit code; what it says is wanted all the same.
+        Ok(String::from_utf8_lossy(&c.stdin(Stdio::null()).output()?.stdout).into_owned())
     }
 
     /// Resolves what is in the queue: what was found already running when the sensor started is no attack of ours, and a
     /// resolved incident takes no further alerts.
     pub fn clear_queue(&self) -> Done {
-        // What the first look at /proc found is matched within this.
-        std::thread::sleep(Duration::from_secs(3));
+        // What the first look at /proc found has been stored and matched once rows came, none wait in the sensor, and a
+        // second later there is no further alert.
+        let mut before = None;
+        wait_for(Duration::from_mins(1), || {
+            std::thread::sleep(Duration::from_secs(1));
+            let devices = self.garrison(&["device", "list", "--output", "json"]).ok()?;
+            let alerts = self.garrison(&["alert", "list", "--output", "json"]).ok();
+            let health = self.sensor(&["health", "--output", "json"]).ok()?;
+            let waiting = json_text(health.split_once("\"queue\"")?.1, "rows")?;
+            let quiet = waiting == "0" && json_text(&devices, "rowCount")? != "0" && alerts == before;
+            before = alerts;
+            quiet.then_some(())
+        });
         let list = self.garrison(&["incident", "list", "--output", "ndjson"])?;
         for id in list.lines().filter_map(incident_id) {
             self.garrison(&["incident", "update", "--status", "resolved", &id.to_string()])?;

@@ -93,12 +93,7 @@ pub fn run(config: &Config, settings: &RunSettings, stop: &watch::Receiver<bool>
         damaged = recovered.damaged,
         "disk queue is open"
     );
-    if let Some((former, since)) = recovered.newest {
-        // What happened while the sensor was away nobody counted; the row says from when to when.
-        let mut gap = LedgerEntry::unnumbered(LossCause::SensorStopped, None, None, since, now());
-        gap.boot = (former != boot).then_some(former);
-        spool.lose(gap.detail("the sensor was not running; what happened meanwhile is not counted"));
-    }
+    spool.start(&recovered, now());
     let engines = Arc::new(EngineSlot::default());
     if config.detect_enabled {
         match detect::restore(&identity.content_key, &config.state_dir, &engines) {

@@ -133,7 +133,7 @@ pub struct Recovered {
     pub rows: u64,
     /// Damaged places that were skipped.
     pub damaged: u64,
-    /// The newest batch of any boot, and that boot.
+    /// The newest sign of a sensor at work (a batch, or a segment that one made), and its boot.
     pub newest: Option<(BootId, Micros)>,
 }
 

@@ -38,8 +38,11 @@ const WINDOW_BYTES_MAX: u64 = 4 << 20;
 const FRAMES_MAX: usize = 1_100;
 /// How often time passes for the session.
 const TICK: Duration = Duration::from_millis(250);
-/// How long the rest may take to be sent when the sensor stops.
-const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// How long the rest may take to be sent when the sensor stops, as long as answers come: well below the 90 s after
+/// which a service manager kills.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+/// How long a stop waits for the next answer: a server that says nothing keeps nobody.
+const DRAIN_QUIET_MAX: Duration = Duration::from_secs(3);
 /// How long one call outside the stream may take.
 const CALL_MAX: Duration = Duration::from_secs(20);
 /// How long after a failed renewal the next is tried.
@@ -226,7 +229,8 @@ impl Uplink {
             if run.session.in_flight() == 0 && self.spool.state().batches == 0 {
                 break;
             }
-            let Ok(Ok(Some(frame))) = tokio::time::timeout_at(until, inbound.message()).await else { break };
+            let quiet = until.min(tokio::time::Instant::now() + DRAIN_QUIET_MAX);
+            let Ok(Ok(Some(frame))) = tokio::time::timeout_at(quiet, inbound.message()).await else { break };
             let actions = run.session.receive(frame, now());
             if self.act(&mut run, actions).is_some() {
                 break;

@@ -26,7 +26,7 @@ pub struct SegmentHeader {
     pub lane: char,
     /// The next free sequence number of `boot` when the segment was made.
     pub next_sequence: u64,
-    /// When.
+    /// When a sensor was last known to work, at that time; 0 if that is not known.
     pub created: Micros,
     /// Boot.
     pub boot: BootId,

@@ -101,6 +101,7 @@ impl Spool {
             }
         }
         let Found { segments, index_next, sequence_next, recovered, losses } = recover(folder, boot, now)?;
+        let lived = recovered.newest.as_ref().map_or(Micros::default(), |n| n.1);
         let mut inner = Inner {
             folder: folder.to_owned(),
             _lock: lock,
@@ -120,11 +121,39 @@ impl Spool {
         for loss in losses {
             inner.lose(loss);
         }
-        // The new segment remembers the next number; only then may former ones go. On a full disk both wait.
-        if inner.make_segment(Lane::Ordinary, now).is_ok() {
-            inner.remove_answered();
-        }
+        // The new segment remembers the next number and when a sensor last worked, so that former ones may go. To look
+        // at the queue is not to run: the time is not now. On a full disk it waits.
+        let _ = inner.make_segment(Lane::Ordinary, lived);
         Ok((Self { inner: Mutex::new(inner) }, recovered))
+    }
+
+    /// A sensor runs from now on. If one ran before, the time between is written down here and now, before anything
+    /// that tells of the former one is removed: however soon this sensor is killed, no absence goes untold.
+    pub fn start(&self, recovered: &Recovered, now: Micros) {
+        let mut inner = self.lock();
+        let Some((former, since)) = &recovered.newest else {
+            // Only its header says that there was a sensor, should it be killed before its first batch.
+            let _ = inner.make_segment(Lane::Ordinary, now);
+            return;
+        };
+        // What happened while the sensor was away nobody counted; the row says from when to when.
+        let mut gap = LedgerEntry::unnumbered(LossCause::SensorStopped, None, None, *since, now)
+            .detail("the sensor was not running; what happened meanwhile is not counted");
+        gap.boot = (*former != inner.boot).then(|| former.clone());
+        inner.lose(gap);
+        let entries = std::mem::take(&mut inner.pending);
+        let mut written = inner.append_ledger(&entries, now);
+        if written.is_err() {
+            // A full disk: what is done with goes first, for room.
+            inner.remove_answered();
+            written = inner.append_ledger(&entries, now);
+        }
+        if written.is_err() {
+            for entry in entries {
+                ledger::push(&mut inner.pending, entry);
+            }
+        }
+        inner.remove_answered();
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -68,6 +68,17 @@ pub(super) fn recover(folder: &Path, boot: &BootId, now: Micros) -> Result<Found
                 continue;
             }
         };
+        let mut lived = |boot: &BootId, at: Micros| {
+            if at > Micros::default() && found.recovered.newest.as_ref().is_none_or(|n| n.1 < at) {
+                found.recovered.newest = Some((boot.clone(), at));
+            }
+        };
+        if let Some(SegmentHeader { boot: b, created, .. }) = &header {
+            lived(b, *created);
+        }
+        for e in &entries {
+            lived(&e.header.boot, e.header.created);
+        }
         if let Some(SegmentHeader { boot: b, next_sequence, .. }) = &header
             && b == boot
         {
@@ -87,9 +98,6 @@ pub(super) fn recover(folder: &Path, boot: &BootId, now: Micros) -> Result<Found
             let next = e.header.sequence_first.saturating_add(u64::from(e.header.row_count));
             if e.header.boot == *boot {
                 found.sequence_next = found.sequence_next.max(next);
-            }
-            if found.recovered.newest.as_ref().is_none_or(|n| n.1 < e.header.created) {
-                found.recovered.newest = Some((e.header.boot.clone(), e.header.created));
             }
         }
         answered.extend(done);

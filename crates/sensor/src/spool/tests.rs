@@ -101,7 +101,66 @@ fn a_restart_keeps_what_was_not_acknowledged_and_goes_on_counting() {
     drop(spool);
     let (spool, recovered) = open(folder.path(), 1 << 20);
     assert_eq!(recovered.batches, 0);
-    assert_eq!(spool.append(&new("DeviceEvents", 1, 99, b"y")).unwrap(), 12, "numbers outlive their batches");
+    spool.start(&recovered, Micros(200));
+    assert_eq!(spool.append(&new("DeviceEvents", 1, 99, b"y")).unwrap(), 13, "numbers outlive their batches");
+}
+
+/// Every absence is told once, whatever the sensor between two of them came to do before it was killed.
+#[test]
+fn every_absence_is_told_however_soon_the_sensor_between_was_killed() {
+    #[derive(Clone, Copy)]
+    enum Life {
+        /// Killed before its first batch.
+        Idle,
+        /// Its batches were queued.
+        Queued,
+        /// They were answered too.
+        Answered,
+        /// Not a sensor: somebody looked.
+        Looked,
+    }
+    use Life::*;
+    let absences = |lives: &[Life]| -> Vec<(i64, i64)> {
+        let folder = tempfile::tempdir().unwrap();
+        for (at, life) in lives.iter().enumerate() {
+            let time = 100 * (at as i64 + 1);
+            let (spool, recovered) =
+                Spool::open(folder.path(), &boot(BOOT), limits(1 << 20, Shed::Priority), Micros(time)).unwrap();
+            if matches!(life, Looked) {
+                continue;
+            }
+            spool.start(&recovered, Micros(time));
+            if matches!(life, Queued | Answered) {
+                spool.append(&new("DeviceProcessEvents", 1, time + 10, b"x")).unwrap();
+            }
+            if matches!(life, Answered) {
+                drain(&spool).iter().filter(|o| o.table != "SensorLossEvents").for_each(|o| {
+                    spool.forget(&o.boot, o.sequence_first);
+                });
+            }
+        }
+        let (spool, _) = open(folder.path(), 1 << 20);
+        let rows = drain(&spool).into_iter().filter(|o| o.table == "SensorLossEvents").flat_map(|o| {
+            let batch = garrison_telemetry::decode_ipc(&o.payload, &garrison_telemetry::DecodeLimits::default());
+            let batch = batch.unwrap();
+            (0..batch.num_rows()).map(|row| garrison_telemetry::row_to_json(&batch, row)).collect::<Vec<_>>()
+        });
+        let micros = |row: &serde_json::Map<String, serde_json::Value>, key: &str| {
+            row[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_microsecond()
+        };
+        rows.map(|row| (micros(&row, "StartTime"), micros(&row, "EndTime"))).collect()
+    };
+    for (lives, expected) in [
+        (&[Idle][..], &[][..]),
+        (&[Looked, Idle], &[]),
+        (&[Idle, Idle], &[(100, 200)]),
+        (&[Queued, Idle, Idle], &[(110, 200), (200, 300)]),
+        (&[Answered, Idle, Idle], &[(110, 200), (200, 300)]),
+        (&[Answered, Looked, Looked, Idle], &[(110, 400)]),
+        (&[Answered, Answered, Answered], &[(110, 200), (210, 300)]),
+    ] {
+        assert_eq!(absences(lives), expected);
+    }
 }
 
 #[test]

@@ -180,6 +180,11 @@ fn a_killed_sensor_loses_and_renumbers_nothing() {
             .spawn()
             .unwrap();
         act("0.1");
+        // What came may have been under way since the former child; that this one is up, its own socket says.
+        while garrison_sensor::control::ask(&config.run_dir, garrison_sensor::control::Request::Health).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "the child ended by itself");
+            std::thread::yield_now();
+        }
         // At another moment each time: after so many batches came.
         gateway
             .wait_for("batches of a child", |g| (g.stored().len() > before + (round * 3 % 7) as usize).then_some(()));
@@ -196,7 +201,9 @@ fn a_killed_sensor_loses_and_renumbers_nothing() {
     assert!(seen, "no row after the kills");
     sensor.stop();
     numbers_are_gapless(&gateway);
-    assert!(gateway.rows().iter().any(|r| r.0 == "SensorLossEvents" && r.2["Cause"] == "SensorStopped"));
+    let stops = gateway.rows().into_iter().filter(|r| r.0 == "SensorLossEvents" && r.2["Cause"] == "SensorStopped");
+    let numbers: std::collections::BTreeSet<u64> = stops.map(|r| r.1).collect();
+    assert_eq!(numbers.len(), 6, "each kill left one absence, told once under one number");
 }
 
 #[test]
