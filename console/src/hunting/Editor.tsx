@@ -10,7 +10,7 @@ import { defaultKeymap, history, historyKeymap } from '@codemirror/commands';
 import { bracketMatching } from '@codemirror/language';
 import { forEachDiagnostic, type Diagnostic as Mark, setDiagnostics } from '@codemirror/lint';
 import { highlightSelectionMatches, search, searchKeymap } from '@codemirror/search';
-import { EditorState, type Extension, Prec } from '@codemirror/state';
+import { Compartment, EditorState, type Extension, Prec } from '@codemirror/state';
 import {
   drawSelection,
   EditorView,
@@ -55,6 +55,9 @@ const CHECK_MS = 300;
 
 /** From the very first state on: the editor's styles are put in when it is made. */
 const NONCE = EditorView.cspNonce.of(document.querySelector<HTMLMetaElement>('meta[name="csp-nonce"]')?.content ?? '');
+
+/** The scanner, which is put in anew once the tables are known: typing goes on meanwhile. */
+const TONGUE = new Compartment();
 
 const look = EditorView.theme({
   '&': { height: '100%', backgroundColor: 'var(--colorNeutralBackground1)', color: 'var(--colorNeutralForeground1)' },
@@ -101,13 +104,13 @@ const look = EditorView.theme({
 export default function Editor(props: EditorProps) {
   const box = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
-  const latest = useRef(props);
-  latest.current = props;
+  const names = useMemo(() => new Set(props.tables.map((table) => table.name)), [props.tables]);
+  const latest = useRef({ ...props, names });
+  latest.current = { ...props, names };
   const states = useRef(new Map<string, EditorState>());
   const shown = useRef<string | null>(null);
   const checker = useRef(new Checker());
   const timer = useRef<number | null>(null);
-  const names = useMemo(() => new Set(props.tables.map((table) => table.name)), [props.tables]);
 
   const extensions = useMemo((): Extension[] => {
     const check = () => {
@@ -139,7 +142,7 @@ export default function Editor(props: EditorProps) {
       bracketMatching(),
       closeBrackets(),
       search({ top: true }),
-      kql(names),
+      TONGUE.of(kql(new Set())),
       colours,
       look,
       EditorView.lineWrapping,
@@ -159,7 +162,7 @@ export default function Editor(props: EditorProps) {
         if (typed && invites(update.view)) startCompletion(update.view);
       }),
     ];
-  }, [names]);
+  }, []);
 
   useEffect(() => {
     const editor = new EditorView({ parent: box.current ?? undefined, extensions: NONCE });
@@ -172,17 +175,9 @@ export default function Editor(props: EditorProps) {
     };
   }, []);
 
-  const known = useRef<Extension[] | null>(null);
   useEffect(() => {
     const editor = view.current;
     if (!editor) return;
-    // Another schema needs other states; the texts are in the tabs.
-    if (known.current !== extensions) {
-      states.current.clear();
-      checker.current.forget();
-      known.current = extensions;
-      shown.current = null;
-    }
     if (shown.current !== props.tab) {
       if (shown.current) states.current.set(shown.current, editor.state);
       shown.current = null;
@@ -193,6 +188,7 @@ export default function Editor(props: EditorProps) {
           : EditorState.create({ doc: props.text, extensions, selection: { anchor: props.text.length } });
       editor.setState(state);
       shown.current = props.tab;
+      editor.dispatch({ effects: TONGUE.reconfigure(kql(latest.current.names)) });
       void checker.current.check(editor);
       return;
     }
@@ -200,6 +196,10 @@ export default function Editor(props: EditorProps) {
       editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: props.text } });
     }
   }, [props.tab, props.text, extensions]);
+  useEffect(() => {
+    checker.current.forget();
+    view.current?.dispatch({ effects: TONGUE.reconfigure(kql(names)) });
+  }, [names]);
 
   useImperativeHandle(props.handle, () => ({
     focus: () => view.current?.focus(),

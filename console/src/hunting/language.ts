@@ -69,12 +69,20 @@ export function knownOf(tables: SchemaTable[], capabilities: Capabilities): Know
 /** An answer of the worker is not waited for longer: the page must not hang on its help. */
 const ANSWER_MS = 20_000;
 
+/** How long a completion waits for the service to start; then the server is asked. */
+const READY_MS = 8_000;
+
 /** The language service behind a worker; every answer is a promise, null where the worker cannot. */
 export class Language {
   private readonly worker: Worker;
   private readonly waiting = new Map<number, (value: unknown) => void>();
   private next = 1;
   private broken = false;
+  private tell: () => void = () => undefined;
+  /** Until the schema is known nothing can be answered; who types meanwhile waits a while for it. */
+  private readonly ready = new Promise<void>((done) => {
+    this.tell = done;
+  });
 
   constructor() {
     this.worker = new Worker(new URL('./kusto.worker.ts', import.meta.url));
@@ -105,10 +113,13 @@ export class Language {
     });
   }
 
-  know(known: Known): Promise<boolean | null> {
-    return this.ask({ id: this.next++, ask: 'know', known });
+  async know(known: Known): Promise<boolean | null> {
+    const done = await this.ask<boolean>({ id: this.next++, ask: 'know', known });
+    this.tell();
+    return done;
   }
-  complete(text: string, position: number): Promise<Completions | null> {
+  async complete(text: string, position: number): Promise<Completions | null> {
+    await Promise.race([this.ready, new Promise((done) => window.setTimeout(done, READY_MS))]);
     return this.ask({ id: this.next++, ask: 'complete', text, position });
   }
   hover(text: string, position: number): Promise<string | null> {
