@@ -6,8 +6,10 @@
 mod alert;
 mod client;
 mod device;
+mod hunt;
 mod incident;
 mod output;
+mod query;
 mod rule;
 mod status;
 mod suppression;
@@ -23,7 +25,7 @@ use std::path::PathBuf;
 /// Options of every command that talks to a server.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
-    /// How to print: table, json, ndjson or csv.
+    /// How to print: table, json, ndjson or csv; parquet for hunts.
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
     /// Server, such as `http://127.0.0.1:9080`; found through --data where it runs on this machine.
@@ -55,6 +57,11 @@ pub enum Command {
     /// Suppression rules: alerts that are wanted to be quiet.
     #[command(subcommand)]
     Suppression(suppression::Command),
+    /// Runs a query over all rows; without one, on a terminal, starts a shell.
+    Hunt(hunt::Command),
+    /// Saved queries.
+    #[command(subcommand)]
+    Query(query::Command),
     /// How the server is.
     Status,
     /// The hunting tables and their columns.
@@ -84,6 +91,8 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Device(c) => device::run(c, &client, &printer).await,
         Command::Rule(c) => rule::run(c, &client, &printer).await,
         Command::Suppression(c) => suppression::run(c, &client, &printer).await,
+        Command::Hunt(c) => hunt::run(c, &client, &printer).await,
+        Command::Query(c) => query::run(c, &client, &printer).await,
         Command::Status => status::run(&client, &printer).await,
         Command::Schema { table } => status::schema(table, &client, &printer).await,
     }

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod complete;
 pub mod completeness;
 pub mod error;
 mod execute;
@@ -18,6 +19,7 @@ pub mod export;
 mod external;
 pub mod library;
 pub mod limits;
+mod places;
 mod profiles;
 pub mod resources;
 mod session;
@@ -45,6 +47,10 @@ use uuid::Uuid;
 
 /// Days that a query reads when neither its caller nor its text bounds the time.
 pub const DAYS_DEFAULT: i64 = 30;
+
+/// Operators of a query: each is a level of its plan, and plans are walked by recursion. Three times the longest of the
+/// public corpus.
+const BARS_MAX: usize = 200;
 
 /// Reports that wait for the database: some seconds of the busiest tenant.
 const HISTORY_WAITING_MAX: usize = 1_024;
@@ -112,11 +118,24 @@ pub struct TimeRange {
     pub to: Option<Micros>,
 }
 
+/// Makes the plan of a hunt that was not written in the language: a Sigma rule over the past. It sees the tables of the
+/// caller's tenant, with the request's time bounds on them.
+#[derive(Clone)]
+pub struct Planner(pub Arc<dyn Fn(&TenantCatalog) -> Result<kql::Planned, HuntError> + Send + Sync>);
+
+impl std::fmt::Debug for Planner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Planner")
+    }
+}
+
 /// What to run.
 #[derive(Debug, Clone, Default)]
 pub struct HuntRequest {
-    /// The query.
+    /// The query; with a `planner`, words for the history.
     pub text: String,
+    /// Makes the plan instead of the language.
+    pub planner: Option<Planner>,
     /// Bounds `Timestamp` of every table that has one, beside what the text says.
     pub range: Option<TimeRange>,
     /// Bounds `IngestTime` too: what came when, whatever time it claims. For detections that must see every row once.
@@ -178,6 +197,9 @@ impl Hunting {
     /// Opens the room: its threads, its folder for spilling, what was used within the last day.
     pub async fn start(shared: &Arc<Shared>) -> anyhow::Result<Arc<Self>> {
         let settings = shared.config.hunting.clone();
+        if let Some(path) = &settings.geo_database {
+            places::open(path)?;
+        }
         let sessions = Sessions::open(&shared.data.join("hunting-spill"), &settings)?;
         let quotas = Quotas::new(settings.user, settings.tenant);
         let (history, entries) = tokio::sync::mpsc::channel(HISTORY_WAITING_MAX);
@@ -229,6 +251,11 @@ impl Hunting {
         }
         if text.trim().is_empty() {
             return Err(HuntError::QueryEmpty);
+        }
+        let bars =
+            kql::syntax::lex(text).into_iter().filter(|token| text.get(token.span.start..token.span.end) == Some("|"));
+        if bars.count() > BARS_MAX {
+            return Err(HuntError::Invalid(format!("a query has at most {BARS_MAX} operators")));
         }
         Ok(())
     }

@@ -5,11 +5,15 @@ use super::auth::cookie;
 use super::cursor::Cursor;
 use super::extract::{Body, Query, limit};
 use super::problem::{ApiError, Kind};
+use super::status::SchemaView;
 use crate::hunting::answer::{Rows, keys};
+use crate::hunting::complete::{Completion, OPERATORS, complete};
 use crate::hunting::export::{self, Format};
 use crate::hunting::library::{LibraryQuery, library};
 use crate::hunting::store::{HistoryView, QueryDraft, SavedQuery};
-use crate::hunting::{Answer, Caller, Completeness, HuntError, HuntRequest, Interface, Progress, Resources, timespan};
+use crate::hunting::{
+    Answer, Caller, Completeness, DAYS_DEFAULT, HuntError, HuntRequest, Interface, Progress, Resources, timespan,
+};
 use crate::identity::Principal;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
@@ -45,7 +49,7 @@ pub struct RunBody {
 }
 
 /// A query's text.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextBody {
     /// The query.
@@ -122,6 +126,57 @@ pub struct Validated {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Items<T> {
     items: Vec<T>,
+}
+
+/// A place in a query's text.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceBody {
+    /// The query.
+    query: String,
+    /// Offset in UTF-16 code units.
+    position: usize,
+}
+
+/// What this server runs.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// Operators that may follow a bar.
+    operators: &'static [&'static str],
+    /// Scalar, aggregate and window functions.
+    #[schema(value_type = Vec<Object>)]
+    functions: Vec<garrison_kql::functions::Capability>,
+    /// Limits.
+    limits: HuntLimits,
+    /// Whether `externaldata` may read anything.
+    externaldata: bool,
+}
+
+/// Limits of queries.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HuntLimits {
+    /// Rows of an answer in the console.
+    rows_max_console: usize,
+    /// Rows of an answer for programs.
+    rows_max_api: usize,
+    /// Bytes of an answer.
+    result_bytes_max: usize,
+    /// Bytes of a query.
+    query_bytes_max: usize,
+    /// Seconds of a query in the console.
+    seconds_max_console: u64,
+    /// Seconds of a query of a program.
+    seconds_max_api: u64,
+    /// Queries of one user in a minute.
+    calls_per_minute: u32,
+    /// Queries of one user in an hour.
+    calls_per_hour: u32,
+    /// Queries of one user at once.
+    concurrent: u32,
+    /// Days that a query reads when nothing bounds its time.
+    days_default: i64,
 }
 
 /// Kind of file.
@@ -392,6 +447,59 @@ pub async fn hunting_validate(State(api): State<Api>, Body(body): Body<TextBody>
             .map(|used| HuntTable { from: time(used.from), to: time(used.to), table: used.table })
             .collect(),
     }))
+}
+
+/// What may come next at a place of a query.
+#[utoipa::path(post, path = "/hunting/complete", tag = "hunting", request_body = PlaceBody,
+    responses((status = 200, body = Completion), (status = 400, body = Problem)))]
+pub async fn hunting_complete(
+    State(api): State<Api>,
+    Body(body): Body<PlaceBody>,
+) -> Result<Json<Completion>, ApiError> {
+    if body.query.len() > api.hunting.settings().query_bytes_max {
+        return Err(ApiError::with(Kind::QueryNotValid, "the query is too long"));
+    }
+    let catalog = api.hunting.catalog(&api.shared.tenant).map_err(plain)?;
+    Ok(Json(complete(&body.query, body.position, &catalog)))
+}
+
+/// Lays a query out.
+#[utoipa::path(post, path = "/hunting/format", tag = "hunting", request_body = TextBody,
+    responses((status = 200, body = TextBody), (status = 400, body = Problem)))]
+pub async fn hunting_format(State(api): State<Api>, Body(body): Body<TextBody>) -> Result<Json<TextBody>, ApiError> {
+    if body.query.len() > api.hunting.settings().query_bytes_max {
+        return Err(ApiError::with(Kind::QueryNotValid, "the query is too long"));
+    }
+    Ok(Json(TextBody { query: garrison_kql::syntax::format(&body.query) }))
+}
+
+/// What this server runs, and its limits.
+#[utoipa::path(get, path = "/hunting/capabilities", tag = "hunting", responses((status = 200, body = Capabilities)))]
+pub async fn hunting_capabilities(State(api): State<Api>) -> Json<Capabilities> {
+    let h = api.hunting.settings();
+    Json(Capabilities {
+        operators: OPERATORS,
+        functions: garrison_kql::functions::capabilities(),
+        limits: HuntLimits {
+            rows_max_console: h.rows_max_console,
+            rows_max_api: h.rows_max_api,
+            result_bytes_max: h.result_bytes_max,
+            query_bytes_max: h.query_bytes_max,
+            seconds_max_console: h.seconds_max_console,
+            seconds_max_api: h.seconds_max_api,
+            calls_per_minute: h.user.calls_per_minute,
+            calls_per_hour: h.user.calls_per_hour,
+            concurrent: h.user.concurrent,
+            days_default: DAYS_DEFAULT,
+        },
+        externaldata: !h.external.hosts.is_empty(),
+    })
+}
+
+/// The hunting tables, also those that are empty because their feature is not built.
+#[utoipa::path(get, path = "/hunting/schema", tag = "hunting", responses((status = 200, body = SchemaView)))]
+pub async fn hunting_schema() -> Json<SchemaView> {
+    super::status::schema_get().await
 }
 
 /// Saved queries: the caller's and the shared ones.

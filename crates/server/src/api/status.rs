@@ -114,6 +114,11 @@ pub struct TableView {
     pub name: &'static str,
     /// What it holds.
     pub doc: &'static str,
+    /// The feature that will write it, where that is not built yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feature: Option<&'static str>,
+    /// Nothing writes it yet.
+    pub empty: bool,
     /// Days that rows are kept.
     pub retention_days: u32,
     /// Columns.
@@ -151,6 +156,8 @@ pub async fn schema_get() -> Json<SchemaView> {
         .map(|t| TableView {
             name: t.name,
             doc: t.doc,
+            feature: t.feature,
+            empty: t.feature.is_some(),
             retention_days: t.retention_days,
             columns: t
                 .columns

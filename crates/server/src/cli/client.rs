@@ -45,6 +45,9 @@ pub enum CliError {
     /// The server answered something else than was agreed.
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
+    /// Done, but the answer lacks something.
+    #[error("not complete: {0}")]
+    Partial(String),
     /// The command did its work and found something wrong.
     #[error("{0}")]
     Failed(String),
@@ -56,7 +59,7 @@ impl CliError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// Exit code: 1 failed, 2 usage, 3 not authorised, 4 not found, 5 cannot reach, 10 retry later.
+    /// Exit code: 1 failed, 2 usage, 3 not authorised, 4 not found, 5 cannot reach, 7 partial, 10 retry later.
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Usage { .. } | Self::File { .. } => 2,
@@ -64,9 +67,10 @@ impl CliError {
             Self::Refused(p) => match p.status {
                 401 | 403 => 3,
                 404 => 4,
-                429 | 503 => 10,
+                429 | 503 | 504 => 10,
                 _ => 1,
             },
+            Self::Partial(_) => 7,
             Self::Answer(_) | Self::Failed(_) => 1,
         }
     }
@@ -87,7 +91,8 @@ impl CliError {
 
     /// Says it on stderr, with what to do.
     pub fn report(&self) {
-        eprintln!("error: {}", super::clean(&self.to_string()));
+        let word = if matches!(self, Self::Partial(_)) { "warning" } else { "error" };
+        eprintln!("{word}: {}", super::clean(&self.to_string()));
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
             eprintln!("  because {cause}");
@@ -100,7 +105,7 @@ impl CliError {
 }
 
 /// A connection to the API.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     base: String,
     token: Option<String>,
@@ -153,7 +158,11 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, CliError> {
-        let response = request.timeout(Duration::from_mins(2)).send().await.map_err(|e| self.unreachable(&e))?;
+        self.answer_within(request, Duration::from_mins(2)).await
+    }
+
+    async fn answer_within(&self, request: reqwest::RequestBuilder, wait: Duration) -> Result<Value, CliError> {
+        let response = request.timeout(wait).send().await.map_err(|e| self.unreachable(&e))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
         if status.is_success() {
@@ -162,13 +171,7 @@ impl Client {
             }
             return serde_json::from_slice(&body).map_err(|e| CliError::Answer(e.to_string()));
         }
-        Err(CliError::Refused(serde_json::from_slice::<Problem>(&body).unwrap_or_else(|_| Problem {
-            code: "http".to_owned(),
-            title: status.canonical_reason().unwrap_or("refused").to_owned(),
-            status: status.as_u16(),
-            hint: None,
-            diagnostics: Vec::new(),
-        })))
+        Err(CliError::Refused(problem(status, &body)))
     }
 
     /// `GET`, as JSON.
@@ -194,6 +197,41 @@ impl Client {
     /// `PATCH` with a JSON body.
     pub async fn patch(&self, path: &str, body: &Value) -> Result<Value, CliError> {
         self.answer(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    /// `POST` with a JSON body, for work that takes long.
+    pub async fn post_within(&self, path: &str, body: &Value, wait: Duration) -> Result<Value, CliError> {
+        self.answer_within(self.request(Method::POST, path).json(body), wait).await
+    }
+
+    /// `PUT` with a JSON body.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, CliError> {
+        self.answer(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// `POST` with a JSON body; the answer goes to a file as it comes.
+    pub async fn download(
+        &self,
+        path: &str,
+        body: &Value,
+        wait: Duration,
+        out: &mut (dyn std::io::Write + Send),
+        name: &str,
+    ) -> Result<(), CliError> {
+        let request = self.request(Method::POST, path).json(body).timeout(wait);
+        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+            return Err(CliError::Refused(problem(status, &body)));
+        }
+        let failed = |source| CliError::Failed(format!("cannot write `{name}`: {source}"));
+        let mut parts = response.bytes_stream();
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|_| CliError::Failed("the transfer broke off: the query failed".to_owned()))?;
+            out.write_all(&part).map_err(failed)?;
+        }
+        out.flush().map_err(failed)
     }
 
     /// `DELETE`.
@@ -239,6 +277,16 @@ impl Client {
         }
         Ok(())
     }
+}
+
+fn problem(status: StatusCode, body: &[u8]) -> Problem {
+    serde_json::from_slice::<Problem>(body).unwrap_or_else(|_| Problem {
+        code: "http".to_owned(),
+        title: status.canonical_reason().unwrap_or("refused").to_owned(),
+        status: status.as_u16(),
+        hint: None,
+        diagnostics: Vec::new(),
+    })
 }
 
 /// Reads JSON as one of the model's types.

@@ -19,6 +19,8 @@ pub enum Format {
     Ndjson,
     /// Comma-separated values with a header.
     Csv,
+    /// Apache Parquet; only for hunts.
+    Parquet,
 }
 
 /// Prints answers in the chosen format.
@@ -133,6 +135,7 @@ impl Printer {
                 }
                 Ok(())
             }
+            Format::Parquet => Err(CliError::usage("only `garrison hunt` writes parquet", "use json, ndjson or csv")),
             Format::Table => {
                 if items.is_empty() {
                     eprintln!("nothing to show");
@@ -165,7 +168,7 @@ impl Printer {
 
 /// A cell of CSV, after RFC 4180; a leading `=`, `+`, `-` or `@` gets a `'` in front, so that a spreadsheet does not
 /// take text from a machine for a formula.
-fn csv_cell(text: &str) -> String {
+pub(super) fn csv_cell(text: &str) -> String {
     let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }

@@ -40,7 +40,8 @@ pub(super) async fn schema(only: Option<String>, client: &Client, printer: &Prin
             continue;
         }
         shown = true;
-        printer.line(&format!("{}  {}", printer.paint("1", table.name), table.doc));
+        let empty = table.feature.map(|feature| format!(" (empty: {feature} is not built yet)")).unwrap_or_default();
+        printer.line(&format!("{}  {}{}", printer.paint("1", table.name), table.doc, printer.paint("2", &empty)));
         if only.is_some() {
             for c in table.columns {
                 printer.line(&format!("  {:<44} {:<9} {}", c.name, c.kind.as_str(), printer.paint("2", c.doc)));

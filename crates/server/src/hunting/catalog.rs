@@ -5,7 +5,7 @@ use super::profiles;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder, ident, lit};
 use datafusion::scalar::ScalarValue;
 use garrison_kql::{Catalog, Column, TableShape, Type};
 use garrison_lake::Lake;
@@ -125,7 +125,9 @@ impl TenantCatalog {
         let table = self.table(name)?;
         let schema = table.schema();
         let mut filters = Vec::new();
-        if schema.column_with_name(TIME_COLUMN).is_some() && !self.bounds.unbounded.iter().any(|t| t == name) {
+        if schema.column_with_name(TIME_COLUMN).is_some()
+            && !self.bounds.unbounded.iter().any(|t| t.eq_ignore_ascii_case(name))
+        {
             filters.extend(within(TIME_COLUMN, self.bounds.time));
         }
         if schema.column_with_name(INGEST_COLUMN).is_some() {
@@ -144,8 +146,8 @@ impl TenantCatalog {
 
 fn within(column: &str, range: TimeRange) -> Vec<Expr> {
     let time = |micros: i64| lit(ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into())));
-    let from = range.from.map(|from| col(column).gt_eq(time(from.0)));
-    let to = range.to.map(|to| col(column).lt(time(to.0)));
+    let from = range.from.map(|from| ident(column).gt_eq(time(from.0)));
+    let to = range.to.map(|to| ident(column).lt(time(to.0)));
     from.into_iter().chain(to).collect()
 }
 

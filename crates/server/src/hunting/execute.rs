@@ -8,7 +8,7 @@ use super::external::External;
 use super::resources::{Figures, Progress, Resources, RunState, Usage};
 use super::session::QueryMemory;
 use super::store::HistoryEntry;
-use super::{Answer, Caller, DAYS_DEFAULT, HuntRequest, Hunting, Interface, TimeRange};
+use super::{Answer, Caller, DAYS_DEFAULT, HuntRequest, Hunting, Interface, Planner, TimeRange};
 use crate::shared::rfc3339;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
@@ -228,8 +228,15 @@ impl Hunting {
         let _ = turn.running.scans.set(catalog.figures());
         let Some(threads) = self.sessions.handle() else { return Err(HuntError::Task) };
         let (sender, mut messages) = mpsc::channel(BATCHES_READY);
-        let job =
-            Job { hunting: Arc::clone(self), running: Arc::clone(&turn.running), catalog, context, rows_max, seconds };
+        let job = Job {
+            hunting: Arc::clone(self),
+            running: Arc::clone(&turn.running),
+            catalog,
+            context,
+            planner: request.planner,
+            rows_max,
+            seconds,
+        };
         let task = AbortOnDropHandle::new(threads.spawn(job.drive(sender)));
         let mut turn = turn;
         let head = match messages.recv().await {
@@ -317,7 +324,10 @@ fn bounds(request: &HuntRequest, catalog: &TenantCatalog, context: &kql::Context
     if let Some(time) = request.range {
         return Bounds { time, ingested, ..Bounds::default() };
     }
-    let uses = kql::analyze(&request.text, catalog, context).tables;
+    let uses = match request.planner {
+        Some(_) => Vec::new(),
+        None => kql::analyze(&request.text, catalog, context).tables,
+    };
     let mut bounded: Vec<String> =
         uses.iter().filter(|used| used.from.is_some()).map(|used| used.table.clone()).collect();
     bounded.retain(|table| uses.iter().all(|used| used.table != *table || used.from.is_some()));
@@ -401,6 +411,7 @@ struct Job {
     running: Arc<Running>,
     catalog: Arc<TenantCatalog>,
     context: kql::Context,
+    planner: Option<Planner>,
     rows_max: usize,
     seconds: u64,
 }
@@ -428,21 +439,29 @@ impl Job {
             running: Arc::clone(&self.running),
             external: External::new(self.hunting.settings.external.clone()),
         };
-        let planned = kql::plan(&self.running.text, self.catalog.as_ref(), &self.context, &host).await;
-        let planned = planned.map_err(|error| match error {
-            kql::Failure::Text(diagnostics) => HuntError::Text(diagnostics),
-            kql::Failure::Host(error) => HuntError::Run(error.to_string()),
-        })?;
+        let planned = match &self.planner {
+            Some(Planner(make)) => make(&self.catalog)?,
+            None => {
+                let planned = kql::plan(&self.running.text, self.catalog.as_ref(), &self.context, &host).await;
+                planned.map_err(|error| match error {
+                    kql::Failure::Text(diagnostics) => HuntError::Text(diagnostics),
+                    kql::Failure::Host(error) => HuntError::Run(error.to_string()),
+                })?
+            }
+        };
         // One more than may be returned tells whether there are more.
         let limit = self.rows_max.saturating_add(1);
         let plan = LogicalPlanBuilder::from(planned.plan).limit(0, Some(limit)).and_then(LogicalPlanBuilder::build);
         let plan = plan.map_err(failed("plan"))?;
-        let head = Head {
-            columns: planned.columns,
-            render: planned.render,
-            diagnostics: planned.diagnostics,
-            tables: planned.tables,
-        };
+        let mut tables = planned.tables;
+        for used in &mut tables {
+            // The engine folds names; ours are spelled as the schema does.
+            if let Some(table) = garrison_telemetry::tables().iter().find(|t| t.name.eq_ignore_ascii_case(&used.table))
+            {
+                table.name.clone_into(&mut used.table);
+            }
+        }
+        let head = Head { columns: planned.columns, render: planned.render, diagnostics: planned.diagnostics, tables };
         let physical = session.state().create_physical_plan(&plan).await.map_err(failed("plan"))?;
         self.running.note(&physical);
         self.running.phase.store(1, Relaxed);

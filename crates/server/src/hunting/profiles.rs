@@ -12,7 +12,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::expr_fn::{coalesce, nullif};
 use datafusion::functions_aggregate::expr_fn::{bool_or, count_distinct, max, min};
-use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, cast, ident, lit};
 use datafusion::scalar::ScalarValue;
 use garrison_kql::{Column, TableShape, Type};
 use std::sync::Arc;
@@ -67,18 +67,18 @@ fn plan(catalog: &TenantCatalog) -> Result<Option<LogicalPlan>> {
     let mut all: Option<LogicalPlanBuilder> = None;
     for (name, executable) in SOURCES {
         let Some(table) = catalog.table(name) else { return Ok(None) };
-        let text = |column: &str| cast(coalesce(vec![col(column), lit("")]), DataType::Utf8View).alias(column);
+        let text = |column: &str| cast(coalesce(vec![ident(column), lit("")]), DataType::Utf8View).alias(column);
         let part = LogicalPlanBuilder::scan(*name, provider_as_source(table), None)?
             .project(vec![
                 text("SHA1"),
                 text("SHA256"),
                 text("MD5"),
-                col("FileSize").alias("FileSize"),
-                col("Timestamp").alias("Timestamp"),
-                col("DeviceId").alias("DeviceId"),
+                ident("FileSize").alias("FileSize"),
+                ident("Timestamp").alias("Timestamp"),
+                ident("DeviceId").alias("DeviceId"),
                 lit(*executable).alias("Executable"),
             ])?
-            .filter(col("SHA1").not_eq(lit("")).or(col("SHA256").not_eq(lit(""))))?;
+            .filter(ident("SHA1").not_eq(lit("")).or(ident("SHA256").not_eq(lit(""))))?;
         all = Some(match all {
             None => part,
             Some(so_far) => so_far.union(part.build()?)?,
@@ -86,18 +86,18 @@ fn plan(catalog: &TenantCatalog) -> Result<Option<LogicalPlan>> {
     }
     let Some(all) = all else { return Ok(None) };
     // One row a SHA-1; files of which only the SHA-256 is known follow that.
-    let key = coalesce(vec![nullif(col("SHA1"), lit("")), col("SHA256")]).alias("Key");
+    let key = coalesce(vec![nullif(ident("SHA1"), lit("")), ident("SHA256")]).alias("Key");
     let known = all.aggregate(
         vec![key],
         vec![
-            max(col("SHA1")).alias("SHA1"),
-            max(col("SHA256")).alias("SHA256"),
-            max(col("MD5")).alias("MD5"),
-            max(col("FileSize")).alias("FileSize"),
-            count_distinct(col("DeviceId")).alias("GlobalPrevalence"),
-            min(col("Timestamp")).alias("GlobalFirstSeen"),
-            max(col("Timestamp")).alias("GlobalLastSeen"),
-            bool_or(col("Executable")).alias("IsExecutable"),
+            max(ident("SHA1")).alias("SHA1"),
+            max(ident("SHA256")).alias("SHA256"),
+            max(ident("MD5")).alias("MD5"),
+            max(ident("FileSize")).alias("FileSize"),
+            count_distinct(ident("DeviceId")).alias("GlobalPrevalence"),
+            min(ident("Timestamp")).alias("GlobalFirstSeen"),
+            max(ident("Timestamp")).alias("GlobalLastSeen"),
+            bool_or(ident("Executable")).alias("IsExecutable"),
         ],
     )?;
     let schema = Arc::clone(known.schema());
@@ -106,7 +106,7 @@ fn plan(catalog: &TenantCatalog) -> Result<Option<LogicalPlan>> {
         .map(|(name, kind)| {
             let found: Expr = match *name {
                 "ProfileAvailability" => lit("Available"),
-                _ if schema.has_column_with_unqualified_name(name) => col(*name),
+                _ if schema.has_column_with_unqualified_name(name) => ident(*name),
                 _ if *kind == Type::Text => lit(""),
                 _ => lit(ScalarValue::try_from(&kind.arrow())?),
             };

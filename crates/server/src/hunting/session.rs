@@ -37,6 +37,8 @@ impl Sessions {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers)
             .thread_name("hunt")
+            // Plans are walked by recursion; only what is touched of it takes memory.
+            .thread_stack_size(16 << 20)
             .enable_all()
             .build()
             .context("cannot start threads for queries")?;

@@ -6,4 +6,6 @@ mod core_crash;
 mod core_identity;
 mod core_postgres;
 mod core_sessions;
+mod hunting;
+mod hunting_language;
 mod sigma_plan;
