@@ -1,6 +1,6 @@
 //! Accepts connections: TLS, bounds on how many, one HTTP/2 connection each.
 
-use super::service::Service;
+use super::service::{RENEW_PATH, SESSION_PATH, Service};
 use crate::Shared;
 use crate::identity::Failures;
 use crate::ingest::Ingest;
@@ -8,7 +8,6 @@ use crate::metrics::ByCode;
 use garrison_wire::identity::PeerIdentity;
 use garrison_wire::v1;
 use garrison_wire::v1::enrolment_server::EnrolmentServer;
-use garrison_wire::v1::sensor_server::SensorServer;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use std::collections::HashMap;
@@ -41,7 +40,7 @@ pub struct Gateway {
     not_after: std::sync::atomic::AtomicI64,
     handshakes: Semaphore,
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    failures: Arc<Mutex<Failures>>,
+    service: Arc<Service>,
     tasks: TaskTracker,
 }
 
@@ -75,7 +74,7 @@ impl Gateway {
             tls,
             not_after: (now + CERTIFICATE_LASTS).into(),
             addresses: Mutex::default(),
-            failures: Arc::new(Mutex::new(failures)),
+            service: Arc::new(Service::new(parts.clone(), failures)),
             tasks: TaskTracker::new(),
             parts,
         }))
@@ -152,21 +151,17 @@ impl Gateway {
         let identity = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let identity = identity.and_then(|leaf| PeerIdentity::from_certificate(leaf).ok()).map(Arc::new);
         let peer = Peer { ip, identity };
-        let service = Arc::new(Service::new(self.parts.clone(), Arc::clone(&self.failures)));
-        let sensor = SensorServer::from_arc(Arc::clone(&service))
-            .max_decoding_message_size(garrison_wire::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(garrison_wire::MESSAGE_BYTES_MAX * 2);
-        // An enrolment is a token, a request and a few facts: 64 KiB are plenty.
-        let enrolment = EnrolmentServer::from_arc(service).max_decoding_message_size(64 << 10);
+        let service = Arc::clone(&self.service);
         let answer = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer.clone());
-            let (mut sensor, mut enrolment) = (sensor.clone(), enrolment.clone());
+            let service = Arc::clone(&service);
             async move {
-                if request.uri().path().starts_with("/garrison.wire.v1.Sensor/") {
-                    sensor.call(request).await
-                } else {
-                    // Its own router answers `unimplemented` for paths that it does not know.
-                    enrolment.call(request).await
+                match request.uri().path() {
+                    SESSION_PATH => Ok(service.session(request).await),
+                    RENEW_PATH => Ok(service.renew(request).await),
+                    // Its own router answers `unimplemented` for paths that it does not know. An enrolment is a token, a
+                    // request and a few facts: 64 KiB are plenty.
+                    _ => EnrolmentServer::from_arc(service).max_decoding_message_size(64 << 10).call(request).await,
                 }
             }
         });

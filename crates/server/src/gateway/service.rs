@@ -1,25 +1,47 @@
-//! The two gRPC services.
+//! The two gRPC services. Tonic serves enrolment and renewal; a session's frames go their own way ([`super::frames`]).
 
+use super::frames::{ContentFrame, Frames};
 use super::listener::{GatewayParts, Peer};
 use super::session::Session;
 use crate::fleet::{Denied, EnrolError, Enrolled};
 use crate::identity::Failures;
 use crate::metrics::ByCode;
 use garrison_wire::identity::PeerIdentity;
-use garrison_wire::v1::{self, enrolment_server::Enrolment, sensor_server::Sensor};
+use garrison_wire::v1::{self, enrolment_server::Enrolment};
+use http::{HeaderValue, header};
+use hyper::body::Incoming;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use tonic::body::Body;
+use tonic::codec::BufferSettings;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_prost::{ProstCodec, ProstDecoder};
+
+/// Where a session begins and where a certificate is renewed; all else is enrolment's, or nobody's.
+pub(super) const SESSION_PATH: &str = "/garrison.wire.v1.Sensor/Session";
+pub(super) const RENEW_PATH: &str = "/garrison.wire.v1.Sensor/Renew";
+/// What a session's reader begins with: a heartbeat. It grows with what comes.
+const READ_BUFFER_BYTES: usize = 512;
+/// A certificate request and nothing else.
+const RENEW_BYTES_MAX: usize = 64 << 10;
 
 pub(super) struct Service {
     parts: GatewayParts,
-    failures: Arc<Mutex<Failures>>,
+    failures: Mutex<Failures>,
+    content_frame: Arc<ContentFrame>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
 }
 
 impl Service {
-    pub(super) fn new(parts: GatewayParts, failures: Arc<Mutex<Failures>>) -> Self {
-        Self { parts, failures }
+    pub(super) fn new(parts: GatewayParts, failures: Failures) -> Self {
+        Self { parts, failures: Mutex::new(failures), content_frame: Arc::default() }
     }
 
     fn refuse(&self, error: &EnrolError) -> Status {
@@ -47,12 +69,12 @@ fn status(code: Code, stable: &'static str, words: &str) -> Status {
     Status::with_metadata(code, words, metadata)
 }
 
-fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
-    request.extensions().get::<Peer>().cloned().ok_or_else(|| Status::internal("the connection has no peer"))
+fn peer(extensions: &http::Extensions) -> Result<Peer, Status> {
+    extensions.get::<Peer>().cloned().ok_or_else(|| Status::internal("the connection has no peer"))
 }
 
-fn identified<T>(request: &Request<T>) -> Result<(Peer, Arc<PeerIdentity>), Status> {
-    let peer = peer(request)?;
+fn identified(extensions: &http::Extensions) -> Result<(Peer, Arc<PeerIdentity>), Status> {
+    let peer = peer(extensions)?;
     let words = "this needs the certificate of an enrolled device";
     let identity = peer.identity.clone().ok_or_else(|| status(Code::Unauthenticated, "no_certificate", words))?;
     Ok((peer, identity))
@@ -66,7 +88,7 @@ fn certificates(enrolled: &Enrolled) -> Vec<bytes::Bytes> {
 impl Enrolment for Service {
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
         let shared = &self.parts.shared;
-        let ip = peer(&request)?.ip;
+        let ip = peer(request.extensions())?.ip;
         let (key, now) = (ip.to_string(), crate::now());
         let wait = self.failures.lock().unwrap_or_else(PoisonError::into_inner).wait(&key, now);
         if wait.is_some() {
@@ -94,15 +116,29 @@ impl Enrolment for Service {
     }
 }
 
-#[tonic::async_trait]
-impl Sensor for Service {
-    type SessionStream = Pin<Box<dyn futures::Stream<Item = Result<v1::ServerFrame, Status>> + Send>>;
+impl Service {
+    /// `Sensor.Session`: frames both ways until one side ends it.
+    pub(super) async fn session(&self, request: http::Request<Incoming>) -> http::Response<Body> {
+        let (head, body) = request.into_parts();
+        let decoder = ProstDecoder::new(BufferSettings::new(READ_BUFFER_BYTES, READ_BUFFER_BYTES));
+        let inbound = Streaming::new_request(decoder, body, None, Some(garrison_wire::MESSAGE_BYTES_MAX));
+        match self.session_open(&head.extensions, inbound).await {
+            Ok(session) => {
+                let mut response = http::Response::new(Body::new(Frames::new(session.frames())));
+                let kind = HeaderValue::from_static("application/grpc");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
+            Err(status) => status.into_http(),
+        }
+    }
 
-    async fn session(
+    async fn session_open(
         &self,
-        request: Request<Streaming<v1::SensorFrame>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
-        let (peer, identity) = identified(&request)?;
+        extensions: &http::Extensions,
+        inbound: Streaming<v1::SensorFrame>,
+    ) -> Result<Session, Status> {
+        let (peer, identity) = identified(extensions)?;
         let now = crate::now();
         if identity.not_after <= now.0 / 1_000_000 {
             return Err(status(Code::Unauthenticated, "certificate_expired", "the certificate has expired"));
@@ -114,12 +150,11 @@ impl Sensor for Service {
                 status(Code::Unavailable, "internal", "the server cannot do this at the moment")
             }
         })?;
-        let session = Session::new(&self.parts, &identity.device, guard, request.into_inner(), now);
-        Ok(Response::new(Box::pin(session.frames())))
+        Ok(Session::new(&self.parts, &identity.device, guard, inbound, Arc::clone(&self.content_frame), now))
     }
 
-    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
-        let (_, identity) = identified(&request)?;
+    async fn renewed(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        let (_, identity) = identified(request.extensions())?;
         let shared = &self.parts.shared;
         let csr = request.into_inner().csr;
         let enrolled = shared
@@ -128,5 +163,24 @@ impl Sensor for Service {
             .await
             .map_err(|error| self.refuse(&error))?;
         Ok(Response::new(v1::RenewResponse { certificates: certificates(&enrolled), not_after: enrolled.not_after }))
+    }
+
+    /// `Sensor.Renew`.
+    pub(super) async fn renew(self: Arc<Self>, request: http::Request<Incoming>) -> http::Response<Body> {
+        let codec = ProstCodec::<v1::RenewResponse, v1::RenewRequest>::default();
+        let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(RENEW_BYTES_MAX);
+        grpc.unary(Renewal(self), request).await
+    }
+}
+
+struct Renewal(Arc<Service>);
+
+impl tonic::server::UnaryService<v1::RenewRequest> for Renewal {
+    type Response = v1::RenewResponse;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<v1::RenewResponse>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<v1::RenewRequest>) -> Self::Future {
+        let service = Arc::clone(&self.0);
+        Box::pin(async move { service.renewed(request).await })
     }
 }

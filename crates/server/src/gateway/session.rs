@@ -3,6 +3,7 @@
 //! Nothing runs unless the connection asks for the next frame to send, so a sensor that does not read is not read from
 //! either.
 
+use super::frames::{ContentFrame, Out};
 use super::listener::GatewayParts;
 use crate::fleet::{Control, SessionGuard};
 use crate::metrics::ByCode;
@@ -11,14 +12,14 @@ use futures::{Stream, StreamExt as _};
 use garrison_model::{DeviceId, Micros};
 use garrison_telemetry::BatchHeader;
 use garrison_wire::session::{GatewayAction, GatewayLimits, GatewaySession, StoreResult};
-use garrison_wire::v1::{self, server_frame};
+use garrison_wire::v1;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 /// Batches under way in one session; more are not read. The window told to the sensor is the same.
 const PENDING_MAX: usize = 32;
@@ -36,7 +37,8 @@ pub(super) struct Session {
     guard: SessionGuard,
     inbound: Streaming<v1::SensorFrame>,
     state: GatewaySession,
-    out: VecDeque<v1::ServerFrame>,
+    out: VecDeque<Out>,
+    content_frame: Arc<ContentFrame>,
     pending: FuturesUnordered<Pending>,
     greeted: bool,
     /// What the sensor says that it runs.
@@ -64,6 +66,7 @@ impl Session {
         device: &DeviceId,
         guard: SessionGuard,
         inbound: Streaming<v1::SensorFrame>,
+        content_frame: Arc<ContentFrame>,
         now: Micros,
     ) -> Self {
         let limits = GatewayLimits {
@@ -78,6 +81,7 @@ impl Session {
             inbound,
             state: GatewaySession::start(device.clone(), limits, now),
             out: VecDeque::new(),
+            content_frame,
             pending: FuturesUnordered::new(),
             greeted: false,
             content_version: String::new(),
@@ -89,14 +93,14 @@ impl Session {
     }
 
     /// The frames to send.
-    pub(super) fn frames(self) -> impl Stream<Item = Result<v1::ServerFrame, Status>> + Send {
+    pub(super) fn frames(self) -> impl Stream<Item = Out> + Send {
         futures::stream::unfold(self, |mut session| async move {
             let frame = session.next().await?;
-            Some((Ok(frame), session))
+            Some((frame, session))
         })
     }
 
-    async fn next(&mut self) -> Option<v1::ServerFrame> {
+    async fn next(&mut self) -> Option<Out> {
         loop {
             if let Some(frame) = self.out.pop_front() {
                 return Some(frame);
@@ -173,7 +177,7 @@ impl Session {
 
     fn act(&mut self, action: GatewayAction, now: Micros) {
         match action {
-            GatewayAction::Send(frame) => self.out.push_back(frame),
+            GatewayAction::Send(frame) => self.out.push_back(Out::Frame(frame)),
             GatewayAction::Greeted(hello) => {
                 self.greeted = true;
                 self.content_version = hello.content_version.chars().take(80).collect();
@@ -206,6 +210,6 @@ impl Session {
             return;
         }
         self.content_version.clone_from(&content.version);
-        self.out.push_back(v1::ServerFrame { frame: Some(server_frame::Frame::Content((*content).clone())) });
+        self.out.push_back(Out::Encoded(self.content_frame.of(&content)));
     }
 }
