@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod cases;
 pub mod cursor;
+pub mod detections;
 pub mod devices;
 pub mod events;
 pub mod extract;
@@ -57,10 +58,23 @@ pub struct Rooms {
     pub incidents: Arc<Incidents>,
     /// Hunting.
     pub hunting: Arc<Hunting>,
+    /// Custom detections, indicators, retro-hunts.
+    pub own: DetectionParts,
     /// Live events.
     pub hub: Arc<events::Hub>,
     /// Turns for requests.
     pub turns: Arc<tokio::sync::Semaphore>,
+}
+
+/// The parts of the detection room that work on queries.
+#[derive(Debug, Clone)]
+pub struct DetectionParts {
+    /// Detections made of queries.
+    pub custom: Arc<crate::detection::custom::Custom>,
+    /// Indicators.
+    pub indicators: Arc<crate::detection::indicator::Indicators>,
+    /// Hunts through the past.
+    pub retro: Arc<crate::detection::retro::Retro>,
 }
 
 impl std::ops::Deref for Api {
@@ -122,6 +136,17 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(hunting::hunting_query_get, hunting::hunting_query_put, hunting::hunting_query_delete))
         .routes(routes!(hunting::hunting_history))
         .routes(routes!(hunting::hunting_library))
+        .routes(routes!(detections::detection_list, detections::detection_create))
+        .routes(routes!(detections::detection_get, detections::detection_put, detections::detection_patch))
+        .routes(routes!(detections::detection_delete))
+        .routes(routes!(detections::detection_test))
+        .routes(routes!(detections::detection_run))
+        .routes(routes!(detections::detection_runs))
+        .routes(routes!(detections::indicator_list, detections::indicator_create))
+        .routes(routes!(detections::indicator_delete))
+        .routes(routes!(detections::retro_list, detections::retro_create))
+        .routes(routes!(detections::retro_get, detections::retro_cancel))
+        .routes(routes!(detections::retro_matches))
         .routes(routes!(events::event_stream));
     OpenApiRouter::new()
         .nest("/api/v1", api)
@@ -151,13 +176,16 @@ pub fn router(
     detection: &Arc<Detection>,
     incidents: &Arc<Incidents>,
     hunting: &Arc<Hunting>,
+    own: DetectionParts,
 ) -> Router {
     let hub = events::Hub::start(shared, incidents);
+    detections::tell(&hub, &own, &shared.stop);
     let api = Api(Arc::new(Rooms {
         shared: Arc::clone(shared),
         detection: Arc::clone(detection),
         incidents: Arc::clone(incidents),
         hunting: Arc::clone(hunting),
+        own,
         hub,
         turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),
     }));
@@ -207,7 +235,9 @@ async fn bounded(State(api): State<Api>, request: Request, next: Next) -> Respon
 
 /// Whether a path runs a query.
 fn hunts(path: &str) -> bool {
-    matches!(path, "/api/v1/hunting/run" | "/api/v1/hunting/export") || hunting_aliases::is_alias(path)
+    matches!(path, "/api/v1/hunting/run" | "/api/v1/hunting/export" | "/api/v1/hunting/detections/test")
+        || (path.starts_with("/api/v1/hunting/detections/") && path.ends_with("/run"))
+        || hunting_aliases::is_alias(path)
 }
 
 /// Headers that every answer carries. The console sets its own content policy.

@@ -5,6 +5,7 @@
 
 mod alert;
 mod client;
+mod detection;
 mod device;
 mod hunt;
 mod incident;
@@ -62,6 +63,15 @@ pub enum Command {
     /// Saved queries.
     #[command(subcommand)]
     Query(query::Command),
+    /// Detections made of queries.
+    #[command(subcommand)]
+    Detection(detection::Command),
+    /// Indicators: hashes, addresses and names that are known to be bad.
+    #[command(subcommand)]
+    Indicator(detection::IndicatorCommand),
+    /// Hunts through the past for a rule, detection or indicator.
+    #[command(subcommand)]
+    Retro(detection::RetroCommand),
     /// How the server is.
     Status,
     /// The hunting tables and their columns.
@@ -93,6 +103,9 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Suppression(c) => suppression::run(c, &client, &printer).await,
         Command::Hunt(c) => hunt::run(c, &client, &printer).await,
         Command::Query(c) => query::run(c, &client, &printer).await,
+        Command::Detection(c) => detection::run(c, &client, &printer).await,
+        Command::Indicator(c) => detection::indicator(c, &client, &printer).await,
+        Command::Retro(c) => detection::retro(c, &client, &printer).await,
         Command::Status => status::run(&client, &printer).await,
         Command::Schema { table } => status::schema(table, &client, &printer).await,
     }

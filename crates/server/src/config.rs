@@ -46,6 +46,8 @@ pub struct Config {
     pub retention_days: BTreeMap<String, u32>,
     /// Bytes that stay free on the lake's disk.
     pub disk_floor_bytes: u64,
+    /// Alerts that one run of a custom detection or retro-hunt may make: more is a storm that nobody reads.
+    pub detection_alerts_per_run: usize,
     /// Hunting.
     pub hunting: HuntingSettings,
 }
@@ -118,6 +120,7 @@ impl Config {
             limits: Limits::default(),
             retention_days: BTreeMap::new(),
             disk_floor_bytes: 256 << 20,
+            detection_alerts_per_run: crate::detection::custom::ALERTS_PER_RUN,
             hunting: HuntingSettings::default(),
         }
     }
@@ -169,6 +172,9 @@ impl Config {
                     }
                 }
             });
+        });
+        root.section("detection", |r| {
+            r.number("alerts_per_run", 1..=10_000, &mut c.detection_alerts_per_run);
         });
         let l = &mut c.limits;
         root.section("limits", |r| {

@@ -12,11 +12,14 @@
 //! Windows of correlations live in memory: after a restart they hold what the second look gave them.
 
 pub mod behaviour;
+pub mod custom;
 pub mod draft;
 pub mod evidence;
+pub mod indicator;
 pub mod live;
 pub mod process;
 pub mod recover;
+pub mod retro;
 pub mod rules;
 pub mod sigma_plan;
 pub mod store;
@@ -402,6 +405,23 @@ impl Detection {
                 return;
             }
         }
+    }
+
+    /// Takes in drafts that were made elsewhere than on the stream, with their copies for hunting.
+    pub(crate) async fn drafts_take(
+        &self,
+        drafts: Vec<AlertDraft>,
+        now: Micros,
+    ) -> Result<crate::incidents::Taken, crate::incidents::CaseError> {
+        let taken = self.incidents.alerts_take(drafts.clone(), now).await?;
+        self.counters.alerts.fetch_add(taken.made as u64, Ordering::Relaxed);
+        self.counters.folded.fetch_add(taken.folded as u64, Ordering::Relaxed);
+        self.counters.suppressed.fetch_add(taken.suppressed as u64, Ordering::Relaxed);
+        if let Err(error) = self.behaviours.alerts_store(&self.shared, &drafts, &taken.new, now).await {
+            // The hunting copy is a convenience; the case itself is safe.
+            tracing::warn!(%error, "alert rows could not be stored in the lake");
+        }
+        Ok(taken)
     }
 
     /// Writes drafts, however often it takes: the tickets hold the watermark meanwhile.

@@ -88,6 +88,13 @@ impl Fleet {
         self.devices().get(id).map(|e| Arc::clone(&e.name))
     }
 
+    /// The device that says it has this host name, where only one does.
+    pub fn device_named(&self, name: &str) -> Option<DeviceId> {
+        let devices = self.devices();
+        let mut found = devices.iter().filter(|(_, e)| *e.name == *name).map(|(id, _)| id);
+        found.next().filter(|_| found.next().is_none()).cloned()
+    }
+
     /// Whether the device may write.
     pub fn is_revoked(&self, id: &DeviceId) -> bool {
         self.devices().get(id).is_some_and(|e| e.record.revoked)

@@ -15,7 +15,7 @@ pub mod update;
 
 pub use error::CaseError;
 pub use list::{AlertFilter, IncidentFilter};
-pub use take::{AlertDraft, MatchedRow};
+pub use take::{AlertDraft, MatchedRow, Taken};
 
 use crate::shared::Shared;
 use garrison_model::{Alert, IncidentSummary, TenantId};

@@ -6,6 +6,10 @@ mod reconcile;
 use crate::config::Config;
 use crate::db::Db;
 use crate::detection::Detection;
+use crate::detection::custom::Custom;
+use crate::detection::custom::queries::LakeQueries;
+use crate::detection::indicator::Indicators;
+use crate::detection::retro::Retro;
 use crate::fleet::Fleet;
 use crate::gateway::{Gateway, GatewayParts};
 use crate::hunting::Hunting;
@@ -39,6 +43,12 @@ pub struct Server {
     pub incidents: Arc<Incidents>,
     /// Hunting.
     pub hunting: Arc<Hunting>,
+    /// Detections made of queries.
+    pub custom: Arc<Custom>,
+    /// Indicators.
+    pub indicators: Arc<Indicators>,
+    /// Hunts through the past.
+    pub retro: Arc<Retro>,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
     /// Where the gateway listens.
@@ -92,15 +102,29 @@ impl Server {
         let incidents = Incidents::start(&shared).await?;
         let detection = Detection::start(&shared, &incidents).await?;
         let hunting = Hunting::start(&shared).await?;
-        let ingest = Arc::new(Ingest::start(&shared, vec![Arc::clone(&detection) as Arc<dyn Observer>])?);
+        let queries = Arc::new(LakeQueries::new(Arc::clone(&shared.lake)));
+        let custom = Custom::open(&shared, &detection, queries, Arc::new(crate::now)).await?;
+        let indicators = Indicators::open(&shared, &detection).await?;
+        let retro = Retro::new(&shared, &detection, &custom, &indicators, Arc::new(crate::now));
+        let observers: Vec<Arc<dyn Observer>> =
+            vec![Arc::clone(&detection) as _, Arc::clone(&custom) as _, Arc::clone(&indicators) as _];
+        let ingest = Arc::new(Ingest::start(&shared, observers)?);
         let parts =
             GatewayParts { shared: Arc::clone(&shared), ingest: Arc::clone(&ingest), content: detection.content() };
         let sessions = Gateway::new(parts)?;
         let gateway_listener = bind(shared.config.gateway, "gateway").await?;
         let http_listener = bind(shared.config.http, "HTTP").await?;
         let (gateway, http_address) = (gateway_listener.local_addr()?, http_listener.local_addr()?);
-        let router = crate::api::router(&shared, &detection, &incidents, &hunting);
+        let own = crate::api::DetectionParts {
+            custom: Arc::clone(&custom),
+            indicators: Arc::clone(&indicators),
+            retro: Arc::clone(&retro),
+        };
+        let router = crate::api::router(&shared, &detection, &incidents, &hunting, own);
         let mut tasks = vec![tokio::spawn(Arc::clone(&sessions).run(gateway_listener))];
+        tasks.push(tokio::spawn(Arc::clone(&custom).run_loop()));
+        tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));
+        tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
         tasks.push(http::serve(http_listener, router, &shared)?);
         tasks.extend(reconcile::start(&shared, &sessions, &hunting));
         let first_link = shared.identity.first_link(now).await?;
@@ -109,6 +133,9 @@ impl Server {
             detection,
             incidents,
             hunting,
+            custom,
+            indicators,
+            retro,
             http: http_address,
             gateway,
             first_link,

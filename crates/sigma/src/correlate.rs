@@ -45,6 +45,11 @@ impl Compiled {
         all.into_iter().cloned().collect()
     }
 
+    /// The rules that it refers to.
+    pub fn members(&self) -> impl Iterator<Item = RuleIndex> + '_ {
+        self.sources.iter().map(|s| s.rule)
+    }
+
     /// Whether the condition can only be known at the end of a window.
     fn waits(&self) -> bool {
         self.spec.condition.iter().any(|(order, _)| !matches!(order, Order::Greater | Order::GreaterOrEqual))

@@ -288,6 +288,23 @@ impl Engine {
         }
     }
 
+    /// The rules whose matches a correlation looks at, also through other correlations; empty for other rules.
+    pub fn members(&self, index: RuleIndex) -> Vec<RuleIndex> {
+        let (mut open, mut seen, mut found) = (vec![index], HashSet::new(), Vec::new());
+        while let Some(next) = open.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            match self.correlations.iter().find(|c| c.rule == next) {
+                Some(correlation) => open.extend(correlation.members()),
+                None if next != index => found.push(next),
+                None => {}
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
     /// Rules that are in use for a table and platform.
     pub fn rule_count(&self, table: &str, platform: Option<Platform>) -> usize {
         let table = self.tables.iter().find(|t| t.name == table);

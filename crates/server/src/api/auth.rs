@@ -26,6 +26,9 @@ pub enum Access {
 /// Paths (below `/api/v1/`) that only administrators may call, whatever the method.
 const ADMIN: &[&str] = &["enrolment-tokens", "api-tokens", "users"];
 
+/// Paths below `hunting` whose changes are for analysts.
+const CHANGES: &[&str] = &["hunting/detections", "hunting/indicators", "hunting/retro"];
+
 /// What a request needs; the whole table of rights. Pure.
 pub fn access(method: &Method, path: &str) -> Access {
     if super::hunting_aliases::is_alias(path) {
@@ -44,6 +47,10 @@ pub fn access(method: &Method, path: &str) -> Access {
         "devices" if rest.ends_with("/revoke") => Access::Role(Role::Admin),
         // Asking what a rule or suppression would do changes nothing.
         "suppressions" if rest == "suppressions/preview" => Access::Role(Role::Reader),
+        // What is made here works for everybody; trying it out changes nothing.
+        "hunting" if !read && rest != "hunting/detections/test" && CHANGES.iter().any(|c| rest.starts_with(c)) => {
+            Access::Role(Role::Analyst)
+        }
         // Queries only read; who may share a saved one is judged where it is saved.
         "hunting" => Access::Role(Role::Reader),
         _ if read => Access::Role(Role::Reader),
@@ -129,6 +136,12 @@ mod tests {
             (&post, "/api/v1/suppressions/preview", R(Role::Reader)),
             (&post, "/api/v1/suppressions", R(Role::Analyst)),
             (&post, "/api/v1/hunting/run", R(Role::Reader)),
+            (&get, "/api/v1/hunting/detections", R(Role::Reader)),
+            (&post, "/api/v1/hunting/detections", R(Role::Analyst)),
+            (&post, "/api/v1/hunting/detections/test", R(Role::Reader)),
+            (&post, "/api/v1/hunting/detections/x/run", R(Role::Analyst)),
+            (&delete, "/api/v1/hunting/retro/x", R(Role::Analyst)),
+            (&post, "/api/v1/hunting/indicators", R(Role::Analyst)),
             (&delete, "/api/v1/hunting/queries/x", R(Role::Reader)),
             (&post, "/v1.0/security/runHuntingQuery", R(Role::Reader)),
             (&post, "/api/advancedqueries/run", R(Role::Reader)),

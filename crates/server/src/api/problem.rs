@@ -60,6 +60,10 @@ problems! {
     TooLarge = "too_large" 413 "The request is too large.", "send less at once";
     MediaType = "media_type" 415 "The body has another type than expected.", "send `Content-Type: application/json`";
     TooMany = "too_many_requests" 429 "Too many failed sign-ins.", "wait a few minutes";
+    DetectionRefused = "detection_not_valid" 400 "The detection cannot be used.", "see docs/guides/custom-detections.md";
+    IndicatorRefused = "indicator_not_valid" 400 "The indicator cannot be used.", "give a hash, an address or range, a domain or a URL, and the action audit";
+    RetroRefused = "retro_hunt_not_valid" 400 "This cannot be hunted for.", "see docs/guides/hunting.md";
+    RetroEnded = "retro_hunt_ended" 409 "The retro-hunt has ended.", "start another one";
     Internal = "internal" 500 "The server failed.", "try again; the server's log has the cause";
     Busy = "busy" 503 "The server is busy.", "try again in a moment";
     Timeout = "timeout" 504 "The request took too long.", "ask for less, such as a shorter time";
@@ -173,6 +177,50 @@ impl From<RuleError> for ApiError {
             RuleError::Db(_) | RuleError::Write(_) | RuleError::Lake(_) | RuleError::Content(_) | RuleError::Task => {
                 Self::internal(&error)
             }
+        }
+    }
+}
+
+impl From<crate::detection::custom::CustomError> for ApiError {
+    fn from(error: crate::detection::custom::CustomError) -> Self {
+        use crate::detection::custom::CustomError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown => Self::with(Kind::NotFound, text),
+            E::NameTaken | E::TitleTaken => Self::with(Kind::Conflict, text),
+            E::Definition(_) | E::TooMany(_) | E::TooManyContinuous | E::Query(_) => {
+                Self::with(Kind::DetectionRefused, text)
+            }
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<crate::detection::indicator::IndicatorError> for ApiError {
+    fn from(error: crate::detection::indicator::IndicatorError) -> Self {
+        use crate::detection::indicator::IndicatorError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown => Self::with(Kind::NotFound, text),
+            E::Exists(_) => Self::with(Kind::Conflict, text),
+            E::Value { .. } | E::Text { .. } | E::Action(_) | E::TooMany => Self::with(Kind::IndicatorRefused, text),
+            E::Expiry => Self::with(Kind::Expiry, text),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<crate::detection::retro::RetroError> for ApiError {
+    fn from(error: crate::detection::retro::RetroError) -> Self {
+        use crate::detection::retro::RetroError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown => Self::with(Kind::NotFound, text),
+            E::Ended => Self::with(Kind::RetroEnded, text),
+            E::Target { .. } | E::NoFilter { .. } | E::Days | E::TooMany => Self::with(Kind::RetroRefused, text),
+            E::Custom(error) => error.into(),
+            E::Indicator(error) => error.into(),
+            other => Self::internal(&other),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Api;
 use super::cases::slice;
 use super::extract::{Body, Id, Query, limit};
 use super::problem::{ApiError, Kind};
+use crate::detection::retro::{RetroKind, RetroNew};
 use crate::detection::store::Imported;
 use crate::detection::trial::{Trial, TrialResult};
 use crate::identity::Principal;
@@ -49,6 +50,9 @@ pub struct SwitchBody {
     /// On or off.
     enabled: bool,
 }
+
+/// Rules of one import that are run over the past by themselves; for more, ask for each.
+const RETRO_IMPORT_MAX: usize = 20;
 
 /// All rules, by title.
 #[utoipa::path(get, path = "/rules", tag = "rules", params(RuleQuery), responses((status = 200, body = Page<Rule>), (status = 400, body = Problem)))]
@@ -116,7 +120,18 @@ pub async fn rule_import(
     if text.trim().is_empty() {
         return Err(ApiError::with(Kind::BadBody, "the body is empty"));
     }
-    Ok(Json(api.detection.rule_import(text, q.dry_run, &who.name).await?))
+    let imported = api.detection.rule_import(text, q.dry_run, &who.name).await?;
+    let fresh = imported.added + imported.updated;
+    // A whole corpus is not hunted for by itself: that would be weeks of work that nobody asked for.
+    if !q.dry_run && (1..=RETRO_IMPORT_MAX).contains(&fresh) {
+        for rule in imported.rules.iter().filter(|rule| rule.usable) {
+            let new = RetroNew { kind: RetroKind::Rule, target: rule.id.to_string(), days: None, alerts: None };
+            if let Err(error) = api.own.retro.start(&new, &who.name).await {
+                tracing::info!(rule = %rule.id, %error, "no retro-hunt for an imported rule");
+            }
+        }
+    }
+    Ok(Json(imported))
 }
 
 /// Tries a rule on rows given with it, or on the rows of past days. Nothing is kept.

@@ -26,6 +26,7 @@ const MIGRATIONS: &[Migration] = migrations![
     10 "0010_cases",
     11 "0011_detection",
     20 "0020_hunting",
+    21 "0021_custom_detections",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

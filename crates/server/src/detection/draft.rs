@@ -6,7 +6,7 @@ use super::rules;
 use crate::incidents::{AlertDraft, MatchedRow};
 use garrison_model::{
     ALERT_MATCHES_MAX, Alert, AlertId, AlertStatus, BootId, DetectionSource, DeviceId, IncidentId, InvestigationState,
-    Match, MatchField, Micros, RuleId, TenantId,
+    Match, MatchField, Micros, RuleId, Severity, TenantId,
 };
 use garrison_sigma::{Engine, Rule, RuleIndex};
 use garrison_telemetry::json::time_text;
@@ -58,7 +58,45 @@ pub fn explain(
         .collect()
 }
 
-/// Makes the draft. `rows` are in order of time, the last is the one that made the rule fire; empty rows give nothing.
+/// What whoever found the rows says of them.
+#[derive(Debug, Clone)]
+pub struct Words {
+    /// The rule.
+    pub id: RuleId,
+    /// Title.
+    pub title: String,
+    /// What it means.
+    pub description: String,
+    /// What to do about it.
+    pub recommended_action: String,
+    /// ATT&CK techniques.
+    pub techniques: Vec<String>,
+    /// Severity.
+    pub severity: Severity,
+    /// ATT&CK tactic.
+    pub category: String,
+    /// What kind of finder it is.
+    pub source: DetectionSource,
+}
+
+impl Words {
+    /// Of a Sigma rule; none if its id cannot be one.
+    pub fn of(rule: &Rule) -> Option<Self> {
+        let imported = rules::is_imported(&rule.source);
+        Some(Self {
+            id: RuleId::new(rule.id.clone()).ok()?,
+            title: rule.title.clone(),
+            description: rule.description.clone(),
+            recommended_action: rule.recommended_action.clone(),
+            techniques: rule.techniques.clone(),
+            severity: rules::severity(rule.level),
+            category: rules::category(rule),
+            source: if imported { DetectionSource::CustomDetection } else { DetectionSource::EndpointDetection },
+        })
+    }
+}
+
+/// Makes the draft of a Sigma rule's hit; see [`draft_of`].
 pub fn draft(
     tenant: &TenantId,
     device: &DeviceId,
@@ -68,8 +106,21 @@ pub fn draft(
     cache: &mut ProcessCache,
     now: Micros,
 ) -> Option<AlertDraft> {
+    draft_of(tenant, device, &Words::of(rule)?, rows, event_count, cache, now)
+}
+
+/// Makes the draft. `rows` are in order of time, the last is the one that made the rule fire; empty rows give nothing.
+pub fn draft_of(
+    tenant: &TenantId,
+    device: &DeviceId,
+    words: &Words,
+    rows: Vec<HitRow>,
+    event_count: usize,
+    cache: &mut ProcessCache,
+    now: Micros,
+) -> Option<AlertDraft> {
     let last = rows.last()?;
-    let rule_id = RuleId::new(rule.id.clone()).ok()?;
+    let rule_id = words.id.clone();
     let id = AlertId::derive(tenant, device, &last.boot, u64::try_from(last.report_id).ok()?, &rule_id);
     let name = last.row.get("DeviceName").and_then(Value::as_str).unwrap_or(device.as_str()).to_owned();
     let created = time_text(now);
@@ -123,12 +174,11 @@ pub fn draft(
             row: Value::Object(r.row),
         })
         .collect();
-    let imported = rules::is_imported(&rule.source);
     let alert = Alert {
         id,
-        title: rule.title.clone(),
-        description: rule.description.clone(),
-        recommended_action: rule.recommended_action.clone(),
+        title: words.title.clone(),
+        description: words.description.clone(),
+        recommended_action: words.recommended_action.clone(),
         alert_creation_time: created.clone(),
         first_event_time: time_text(Micros(first_event)),
         last_event_time: time_text(Micros(last_event)),
@@ -137,14 +187,14 @@ pub fn draft(
         incident_id: IncidentId(0),
         investigation_state: InvestigationState::Unknown,
         assigned_to: None,
-        mitre_techniques: rule.techniques.clone(),
+        mitre_techniques: words.techniques.clone(),
         related_user: user,
-        severity: rules::severity(rule.level),
+        severity: words.severity,
         status: AlertStatus::New,
         classification: None,
         determination: None,
-        category: rules::category(rule),
-        detection_source: if imported { DetectionSource::CustomDetection } else { DetectionSource::EndpointDetection },
+        category: words.category.clone(),
+        detection_source: words.source,
         detector_id: rule_id.clone(),
         machine_id: device.clone(),
         computer_dns_name: name,

@@ -117,6 +117,45 @@ pub fn of_row(table: &str, row: &Row, device_name: &str, now: &str) -> Vec<Evide
     all
 }
 
+/// An entity that a column of a query's answer names; none for machines, which every alert has.
+pub fn named(kind: EntityType, column: &str, value: &str, now: &str) -> Option<Evidence> {
+    let mut made = entity(kind, EvidenceRole::Impacted, now);
+    let value = value.to_owned();
+    match kind {
+        EntityType::Machine => return None,
+        EntityType::User if column.ends_with("Sid") => made.user_sid = Some(value),
+        EntityType::User => made.account_name = Some(value),
+        EntityType::Process if column.ends_with("UniqueId") => made.process_unique_id = Some(value),
+        EntityType::Process => made.process_id = value.parse().ok(),
+        EntityType::File if column.ends_with("SHA1") => made.sha1 = Some(value),
+        EntityType::File if column.ends_with("SHA256") => made.sha256 = Some(value),
+        EntityType::File if column.ends_with("FolderPath") => {
+            made.file_path = folder(&value);
+            made.file_name = value.rsplit(['/', '\\']).next().map(str::to_owned);
+        }
+        EntityType::File => made.file_name = Some(value),
+        EntityType::Ip => made.ip_address = Some(value),
+        EntityType::Url => made.url = Some(value),
+    }
+    Some(made)
+}
+
+/// Whether an entity is the one that another, of which only one property is known, names.
+pub fn holds(known: &Evidence, named: &Evidence) -> bool {
+    let fits = |known: &Option<String>, named: &Option<String>| named.is_none() || known == named;
+    known.entity_type == named.entity_type
+        && fits(&known.user_sid, &named.user_sid)
+        && fits(&known.account_name, &named.account_name)
+        && fits(&known.process_unique_id, &named.process_unique_id)
+        && (named.process_id.is_none() || known.process_id == named.process_id)
+        && fits(&known.sha1, &named.sha1)
+        && fits(&known.sha256, &named.sha256)
+        && fits(&known.file_path, &named.file_path)
+        && fits(&known.file_name, &named.file_name)
+        && fits(&known.ip_address, &named.ip_address)
+        && fits(&known.url, &named.url)
+}
+
 /// Adds entities that are not there yet, up to the bound; answers how many were added.
 pub fn merge(into: &mut Vec<Evidence>, more: Vec<Evidence>) -> usize {
     let before = into.len();

@@ -8,7 +8,7 @@ use crate::detection::process::ProcessFact;
 use crate::detection::{evidence, suppression};
 use garrison_model::{ALERT_MATCHES_MAX, Alert, AlertId, AlertStatus, BootId, IncidentId, InvestigationState, Micros};
 use garrison_model::{Suppression, SuppressionScope};
-use sqlx::{AnyConnection, QueryBuilder, Row as _};
+use sqlx::{AnyConnection, Row as _};
 use std::sync::Arc;
 
 /// Repeats of one rule on one process within this time are one alert.
@@ -165,17 +165,19 @@ impl Incidents {
         now: Micros,
     ) -> Result<(IncidentId, String, Vec<IncidentId>), CaseError> {
         let facts = correlate::facts(&draft.alert, &draft.lineage, Micros(parse_time(&draft.alert.last_event_time)));
-        let mut query = QueryBuilder::new(
-            "SELECT incident_id, shared_key, MAX(seen) AS seen FROM incidents_key WHERE tenant_id = ",
-        );
-        query.push_bind(self.tenant().as_str().to_owned()).push(" AND incident_id > 0 AND shared_key IN (");
-        let mut list = query.separated(", ");
-        for (key, _) in &facts.keys {
-            list.push_bind(key.text());
-        }
+        // The builder of `sqlx` writes `?` for any database, which PostgreSQL does not read: places are numbered here.
+        let places: Vec<String> = (0..facts.keys.len()).map(|n| format!("${}", n + 2)).collect();
+        let places = if places.is_empty() { "''".to_owned() } else { places.join(", ") };
         // Most recent first; more candidates than this would make one attack of half the fleet.
-        query.push(") GROUP BY incident_id, shared_key ORDER BY seen DESC LIMIT 500");
-        let rows = query.build().fetch_all(&mut *conn).await?;
+        let sql = format!(
+            "SELECT incident_id, shared_key, MAX(seen) AS seen FROM incidents_key WHERE tenant_id = $1 AND \
+             incident_id > 0 AND shared_key IN ({places}) GROUP BY incident_id, shared_key ORDER BY seen DESC LIMIT 500"
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(self.tenant().as_str().to_owned());
+        for (key, _) in &facts.keys {
+            query = query.bind(key.text());
+        }
+        let rows = query.fetch_all(&mut *conn).await?;
         let mut candidates: Vec<correlate::Candidate> = Vec::new();
         for row in rows {
             let id = IncidentId(row.try_get("incident_id")?);
