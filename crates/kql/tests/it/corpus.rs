@@ -10,8 +10,9 @@ use serde_json::Value;
 const BEYOND: &[&str] = &["FileProfile"];
 
 /// What differs from the record, by kind; the numbers are exact, so that a change in either direction is seen.
-/// One query has a regular expression that is none (`{1-3}+`): the vendor's analyser does not read it, ours does.
-const DIFFERENT_VERDICT: usize = 1;
+/// Three queries have constant regular expressions that ours cannot compile, and that the vendor's analyser does not
+/// read: `{1-3}+` in one, and `\0` (the character 0 in the vendor's engine) in two.
+const DIFFERENT_VERDICT: usize = 3;
 const DIFFERENT_COLUMNS: usize = 0;
 const NOT_RUN: usize = 0;
 
