@@ -18,12 +18,8 @@ const USAGE: &str = "usage: garrison-bench detect [--rows N] [--rounds N] [--see
        garrison-bench ingest [--sensors N] [--seconds N] [--rows N]
        garrison-bench fleet [--sensors N] [--seconds N]
        garrison-bench latency [--count N]
-<<<<<<< Updated upstream
-       garrison-bench sensor [--seconds N]
+       garrison-bench sensor [--seconds N] [--rounds N] [--loops N]
        garrison-bench hunt [--rows N] [--rounds N] [--seed N] [--analysts N] [--only NAME] [--explain]";
-=======
-       garrison-bench sensor [--seconds N] [--rounds N] [--loops N]";
->>>>>>> Stashed changes
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,7 +36,6 @@ fn main() -> ExitCode {
         Some("ingest") => ingest::run(option("--sensors", 100), option("--seconds", 20) as u64, option("--rows", 1000)),
         Some("fleet") => fleet::run(option("--sensors", 10_000), option("--seconds", 60) as u64),
         Some("latency") => latency::run(option("--count", 200)),
-<<<<<<< Updated upstream
         Some("hunt") => hunt::run(&hunt::Options {
             rows: option("--rows", 100_000_000) as u64,
             rounds: option("--rounds", 5),
@@ -49,13 +44,10 @@ fn main() -> ExitCode {
             explain: arguments.iter().any(|a| a == "--explain"),
             analysts: option("--analysts", 10),
         }),
-        Some("sensor") => sensor::run(option("--seconds", 15) as u64),
-=======
         Some("sensor") => {
             let cores = std::thread::available_parallelism().map_or(2, usize::from);
             sensor::run(option("--seconds", 2) as u64, option("--rounds", 9), option("--loops", cores))
         }
->>>>>>> Stashed changes
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
