@@ -50,7 +50,6 @@ pub const INDEXED_COLUMNS: &[(&str, Cut)] = &[
     ("InitiatingProcessFileName", Cut::Words),
     ("InitiatingProcessFolderPath", Cut::Words),
     ("RemoteUrl", Cut::Words),
-    ("AdditionalFields", Cut::Words),
     ("AccountName", Cut::Whole),
     ("DeviceName", Cut::Whole),
     ("SHA256", Cut::Whole),
