@@ -412,7 +412,7 @@ impl Estate {
                 builder.append_value(&line);
             } else {
                 // The first lines are the most common ones.
-                let at = ((pick >> 8 & 0xff) * (pick >> 16 & 0xff) >> 8) as usize * COMMON_LINES / 256;
+                let at = (((pick >> 8 & 0xff) * (pick >> 16 & 0xff)) >> 8) as usize * COMMON_LINES / 256;
                 builder.append_value(&self.common_lines[process.program][at]);
             }
         }
@@ -472,7 +472,7 @@ impl Estate {
             (
                 "AdditionalFields",
                 rows.pick(&self.additional, |at| {
-                    (all[at].hash >> 50 & 3 == 0).then_some((all[at].hash >> 52) as usize % 600)
+                    (all[at].hash >> 50).is_multiple_of(4).then_some((all[at].hash >> 52) as usize % 600)
                 }),
             ),
         ]);
@@ -508,7 +508,7 @@ impl Estate {
             ),
             ("LocalIP", rows.pick(&self.local_addresses, |at| Some(rows.devices[at]))),
             ("LocalPort", rows.ints(|at| 32_768 + (bits(at) >> 40 & 0x6fff) as i32)),
-            ("Protocol", rows.pick(&texts(["Tcp", "Udp"]), |at| Some(usize::from(bits(at) >> 36 & 7 == 0)))),
+            ("Protocol", rows.pick(&texts(["Tcp", "Udp"]), |at| Some(usize::from((bits(at) >> 36).is_multiple_of(8))))),
         ]);
         Ok(RecordBatch::try_from_iter(columns)?)
     }
@@ -565,11 +565,15 @@ impl Estate {
             ("AccountName", rows.pick(&self.accounts, |at| Some((bits(at) >> 16) as usize % words::ACCOUNTS.len()))),
             ("RemoteIP", rows.pick(&self.addresses, |at| Some(draw(&self.address_tickets, bits(at) >> 24)))),
             ("RemotePort", rows.ints(|at| 32_768 + (bits(at) >> 40 & 0x6fff) as i32)),
-            ("Protocol", rows.pick(&texts(["ssh", "pam"]), |at| Some(usize::from(bits(at) >> 56 & 3 == 0)))),
+            ("Protocol", rows.pick(&texts(["ssh", "pam"]), |at| Some(usize::from((bits(at) >> 56).is_multiple_of(4))))),
             ("FailureReason", rows.pick(&texts(["InvalidUserNameOrPassword"]), |at| failed(at).then_some(0))),
             (
                 "IsLocalAdmin",
-                Arc::new((0..rows.devices.len()).map(|at| Some(bits(at) >> 58 & 7 == 0)).collect::<BooleanArray>()),
+                Arc::new(
+                    (0..rows.devices.len())
+                        .map(|at| Some((bits(at) >> 58).is_multiple_of(8)))
+                        .collect::<BooleanArray>(),
+                ),
             ),
         ]);
         Ok(RecordBatch::try_from_iter(columns)?)
