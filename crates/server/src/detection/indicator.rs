@@ -329,7 +329,7 @@ impl Index {
                     let found = self.urls.get(prefix);
                     if found.is_none() {
                         // `a/b/c` is below `a/b/` and `a/b`.
-                        prefix = match prefix.strip_suffix('/') {
+                        prefix = match prefix.strip_suffix(['/', '?']) {
                             Some(shorter) => shorter,
                             None => prefix.rfind(['/', '?']).map_or("", |at| &prefix[..=at]),
                         };

@@ -62,7 +62,7 @@ pub(super) fn draw(kind: &str, answered: &Answered, printer: &Printer) -> Option
 
 #[cfg(test)]
 mod tests {
-    use super::super::output::Format;
+    use super::super::super::output::Format;
     use super::*;
     use serde_json::json;
 
