@@ -61,7 +61,7 @@ fn answers(queries: &[String]) -> Result<Vec<Value>, String> {
 
 /// The other engine shows absent text as null, where the language has the empty text.
 fn absent(rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
-    let cell = |v: Value| if v == Value::from("") { Value::Null } else { v };
+    let cell = |v: Value| if v == "" { Value::Null } else { v };
     rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect()
 }
 
