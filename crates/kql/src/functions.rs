@@ -15,6 +15,7 @@ mod accumulators;
 mod aggregates;
 mod conditional;
 mod convert;
+pub(crate) mod decompose;
 mod dynamic;
 mod eval;
 #[cfg(test)]
@@ -179,6 +180,7 @@ pub(crate) fn functions() -> impl Iterator<Item = &'static Function> {
     [
         conditional::FUNCTIONS,
         convert::FUNCTIONS,
+        decompose::FUNCTIONS,
         dynamic::FUNCTIONS,
         math::FUNCTIONS,
         network::FUNCTIONS,

@@ -11,7 +11,7 @@ const DYNAMIC: Ret = Ret::Is(Type::Dynamic);
 const REAL: Ret = Ret::Is(Type::Real);
 const NONE: Naming = Naming::None;
 
-fn numbers(value: &Json) -> Option<Vec<Option<f64>>> {
+pub(super) fn numbers(value: &Json) -> Option<Vec<Option<f64>>> {
     if let Json::Array(items) = value { Some(items.iter().map(Json::real).collect()) } else { None }
 }
 
@@ -175,7 +175,7 @@ fn iir<'a>(r: &'a Row<'a>) -> Out<'a> {
     array(y.into_iter().map(Some))
 }
 
-fn stats<'a>(r: &'a Row<'a>) -> Out<'a> {
+pub(super) fn stats<'a>(r: &'a Row<'a>) -> Out<'a> {
     let Some(values) = numbers(&r.json(0)) else { return Out::Null };
     let known: Vec<(usize, f64)> = values.iter().enumerate().filter_map(|(at, v)| v.map(|v| (at, v))).collect();
     let least = known.iter().min_by(|a, b| a.1.total_cmp(&b.1));

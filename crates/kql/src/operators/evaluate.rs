@@ -122,6 +122,15 @@ fn declared(b: &mut Binder<'_>, schema: &[ColumnDecl], input: &Relation) -> Vec<
     all
 }
 
+/// The argument that is given by its name, or without one at its place.
+fn option<'a>(arguments: &'a [Expr], at: usize, word: &str) -> Option<&'a Expr> {
+    let named = arguments.iter().find_map(|a| match &a.kind {
+        ExprKind::Named { names, value, .. } if names.iter().any(|n| n.text == word) => Some(&**value),
+        _ => None,
+    });
+    named.or_else(|| arguments.get(at).filter(|a| !matches!(a.kind, ExprKind::Named { .. })))
+}
+
 /// `bag_unpack(column, prefix, conflict, ignored)`: a column for each property.
 fn bag_unpack(
     b: &mut Binder<'_>,
@@ -137,19 +146,15 @@ fn bag_unpack(
         return b.broken_rows();
     }
     let unit = crate::lower::source::unit();
-    let text = |b: &mut Binder<'_>, at: usize| {
-        let argument = arguments.get(at)?;
-        let argument = match &argument.kind {
-            ExprKind::Named { value, .. } => value,
-            _ => argument,
-        };
+    let text = |b: &mut Binder<'_>, at: usize, word: &str| {
+        let argument = option(arguments, at, word)?;
         let bound = b.scalar(argument, &unit);
         fold::as_text(&bound.expr)
     };
-    let prefix = text(b, 1).unwrap_or_default();
-    let conflict = text(b, 2).unwrap_or_else(|| "error".to_owned());
+    let prefix = text(b, 1, "outputColumnPrefix").unwrap_or_default();
+    let conflict = text(b, 2, "columnsConflict").unwrap_or_else(|| "error".to_owned());
     let ignored: Vec<String> =
-        text(b, 3).and_then(|t| serde_json::from_str::<Vec<String>>(&t).ok()).unwrap_or_default();
+        text(b, 3, "ignoredProperties").and_then(|t| serde_json::from_str::<Vec<String>>(&t).ok()).unwrap_or_default();
 
     let rest: Vec<Field> = input.fields.iter().filter(|f| f.name != bag.name).cloned().collect();
     let mut like = input.clone();
@@ -193,8 +198,13 @@ fn bag_unpack(
             return like;
         }
         like.open = false;
-        like.fields.retain(|f| !properties.iter().any(|(_, p)| p.name == f.name));
-        like.fields.extend(properties.iter().map(|(_, f)| f.clone()));
+        // A column that is replaced stays where it is.
+        for (_, made) in &properties {
+            match like.fields.iter_mut().find(|f| f.name == made.name) {
+                Some(have) => have.kind = made.kind,
+                None => like.fields.push(made.clone()),
+            }
+        }
         properties
     };
     let mut items = vec![];

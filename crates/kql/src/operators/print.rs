@@ -18,6 +18,10 @@ pub(crate) fn print(b: &mut Binder<'_>, list: &[Expr], span: Span) -> Relation {
     for (at, item) in list.iter().enumerate() {
         let (names, _, value) = apart(item);
         let bound = b.scalar(value, &unit);
+        if let Some(parts) = super::project::parts(b, value, &bound) {
+            super::project::several_values(b, names, parts, &mut columns);
+            continue;
+        }
         let (name, place) = match names.first() {
             Some(name) if names.len() == 1 => (name.text.clone(), name.span),
             _ => (format!("print_{at}"), value.span),

@@ -19,6 +19,10 @@ pub(crate) fn columns(b: &mut Binder<'_>, list: &[Expr], input: &Relation) -> Co
     for item in list {
         let (names, compound, value) = apart(item);
         let bound = b.scalar(value, input);
+        if let Some(parts) = parts(b, value, &bound) {
+            several_values(b, names, parts, &mut columns);
+            continue;
+        }
         match names {
             [] => {
                 let name = bound.label.text().unwrap_or_default().to_owned();
@@ -35,6 +39,42 @@ pub(crate) fn columns(b: &mut Binder<'_>, list: &[Expr], input: &Relation) -> Co
         }
     }
     columns
+}
+
+/// The values of a function that gives several, where it stands for a column itself.
+pub(crate) fn parts(b: &mut Binder<'_>, value: &Expr, bound: &Bound) -> Option<Vec<Bound>> {
+    let ExprKind::Call { name, .. } = &value.kind else { return None };
+    let parts = crate::functions::decompose::parts(&name.text)?;
+    let prefix = bound.label.text().unwrap_or(&name.text).to_owned();
+    let part = |(part, kind): &(&str, crate::Type)| {
+        let value = crate::functions::property(bound.expr.clone(), part);
+        b.converted(Bound::new(value, crate::Type::Dynamic), *kind).labelled(Label::Implied(format!("{prefix}_{part}")))
+    };
+    Some(parts.iter().map(part).collect())
+}
+
+/// A column for each value: named as written as far as there are names, then as the function names it.
+pub(crate) fn several_values(b: &mut Binder<'_>, names: &[Name], parts: Vec<Bound>, columns: &mut Columns) {
+    surplus(b, names, parts.len());
+    for (at, bound) in parts.into_iter().enumerate() {
+        match names.get(at).filter(|n| !n.text.is_empty()) {
+            Some(name) => {
+                if !columns.write(&name.text, bound) {
+                    b.twice(name.span, &name.text);
+                }
+            }
+            None => {
+                let _ = columns.imply(bound);
+            }
+        }
+    }
+}
+
+/// Says that there are more names than values.
+fn surplus(b: &mut Binder<'_>, names: &[Name], values: usize) {
+    for name in names.iter().skip(values) {
+        b.error("KS150", name.span, "there is no value for this name");
+    }
 }
 
 /// `(a, b) = value`: only what gives several values can be taken apart.
@@ -56,6 +96,26 @@ pub(crate) fn extend(b: &mut Binder<'_>, list: &[Expr], input: Relation, span: S
     for item in list {
         let (names, _, value) = apart(item);
         let bound = b.scalar(value, &input);
+        if let Some(parts) = parts(b, value, &bound) {
+            surplus(b, names, parts.len());
+            for (at, bound) in parts.into_iter().enumerate() {
+                let written_name = names.get(at).filter(|n| !n.text.is_empty());
+                let implied = bound.label.text().unwrap_or_default().to_owned();
+                let name = match written_name {
+                    Some(name) if written.contains(&name.text) => {
+                        b.twice(name.span, &name.text);
+                        continue;
+                    }
+                    Some(name) => name.text.clone(),
+                    None if written.contains(&implied) => taken.take(&implied),
+                    None => implied,
+                };
+                written.push(name.clone());
+                let _ = taken.take(&name);
+                set(&mut items, &name, bound);
+            }
+            continue;
+        }
         let name = match names {
             [name] => {
                 if written.contains(&name.text) {

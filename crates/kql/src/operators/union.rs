@@ -5,7 +5,7 @@ use crate::bind::words::property_word;
 use crate::lower::fold;
 use crate::lower::relation::{Field, Names, Relation};
 use crate::lower::source;
-use crate::syntax::ast::{Expr, ExprKind, Property};
+use crate::syntax::ast::{Expr, ExprKind, OperatorKind, Property};
 use crate::{Diagnostic, Severity, Span, Type};
 use datafusion::logical_expr::Expr as PlanExpr;
 
@@ -70,14 +70,24 @@ pub(crate) fn bind(
                     parts.push((number, relation));
                 }
             }
-            _ => {
+            kind => {
+                let given = named_last(kind).map(str::to_owned);
                 let relation = b.rows(item);
-                parts.push((number, relation));
+                parts.push((given.unwrap_or(number), relation));
             }
         }
     }
     let source = property_word(properties, "withsource").map(str::to_owned);
     put(b, parts, source.as_deref(), inner, span)
+}
+
+/// The name that a pipeline gives to its rows at its end: `… | as T`.
+fn named_last(kind: &ExprKind) -> Option<&str> {
+    let ExprKind::Pipeline(pipeline) = kind else { return None };
+    match &pipeline.operators.last()?.kind {
+        OperatorKind::As(name) => Some(&name.text),
+        _ => None,
+    }
 }
 
 fn unwrapped(expr: &Expr) -> &Expr {
