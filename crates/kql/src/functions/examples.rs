@@ -378,6 +378,22 @@ fn series_are_taken_apart_into_lines_periods_and_what_is_unusual() {
     check(&cases);
 }
 
+#[test]
+fn addresses_are_looked_up_by_further_keys_and_with_what_no_network_holds() {
+    let of = |call: &str| {
+        format!(
+            "let nets = datatable(net:string, zone:string, name:string)['10.0.0.0/8', 'a', 'ten', '10.1.0.0/16', 'b', 'small']; datatable(ip:string, zone:string)['10.1.2.3', 'b', '9.9.9.9', 'a', 'none', 'a'] | evaluate ipv4_lookup(nets, ip, net{call})"
+        )
+    };
+    let queries = [
+        (of(", zone") + " | project ip, zone, net, name", "10.1.2.3 ¦ b ¦ 10.1.0.0/16 ¦ small"),
+        (of("") + " | summarize count()", "2"),
+        (of(", zone, return_unmatched = true") + " | summarize count(), countif(isempty(name))", "3 ¦ 2"),
+    ];
+    let cases: Vec<(&str, &str)> = queries.iter().map(|(q, r)| (q.as_str(), *r)).collect();
+    check(&cases);
+}
+
 /// Examples that are not run against what their page shows, each by a part of its query, with why.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("geo_", "geometry is refused by name"),
@@ -401,7 +417,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("series_periods_validate", "the page rounds its scores, 0.84 and 0.0; ours are the same when rounded"),
     ("external_data(", "reads from the network"),
     // What follows belongs to operators, and is told to who owns them.
-    ("ipv4_lookup(", "operators: options of ipv4_lookup"),
     ("parse-kv", "operators: quoted names, escapes and expressions of parse-kv"),
     ("parse-where kind = regex", "operators: the page shows a row for none"),
     ("schema_merge", "operators: a plugin that is not built"),

@@ -251,6 +251,28 @@ impl Relation {
         joined.project(all)
     }
 
+    /// Beside each row those of the other for which all of `on` holds; `right_names` are new to this one.
+    pub(crate) fn join_where(
+        self,
+        right: Self,
+        right_names: Vec<String>,
+        on: Vec<Expr>,
+        how: JoinType,
+    ) -> Result<Self> {
+        let open = self.open || right.open;
+        let left = self.bare()?;
+        let items = right.fields.iter().zip(&right_names).map(|(f, n)| named(Self::column(&f.name), n));
+        let items: Vec<Expr> = items.collect();
+        let fields = right.fields.iter().zip(right_names).map(|(f, n)| Field::new(n, f.kind));
+        let fields = left.fields.iter().cloned().chain(fields).collect();
+        let right_plan = LogicalPlanBuilder::from(right.plan).project(items)?.build()?;
+        let plan = LogicalPlanBuilder::from(left.plan).join_on(right_plan, how, on)?.build()?;
+        let mut joined = Self::new(plan, fields);
+        joined.open = open;
+        let all = joined.all();
+        joined.project(all)
+    }
+
     /// The same without hidden columns.
     pub(crate) fn bare(mut self) -> Result<Self> {
         self.hidden.clear();

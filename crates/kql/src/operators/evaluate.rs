@@ -402,7 +402,19 @@ fn ipv4_lookup(b: &mut Binder<'_>, arguments: &[Expr], input: Relation, span: Sp
     let address = b.scalar(address, &input);
     let network = column(b, network, &table);
     let mut unmatched = false;
+    let mut keys: Vec<Field> = vec![];
     for argument in rest {
+        if matches!(argument.kind, ExprKind::Name(_)) {
+            // A further key is a column of both sides by one name.
+            if let (Some(ours), Some(theirs)) = (column(b, argument, &input), column(b, argument, &table)) {
+                if ours.kind == theirs.kind {
+                    keys.push(ours);
+                } else {
+                    b.error("KS108", argument.span, "this key has another type on each side");
+                }
+            }
+            continue;
+        }
         let value = match &argument.kind {
             ExprKind::Named { value, .. } => value,
             _ => argument,
@@ -410,19 +422,15 @@ fn ipv4_lookup(b: &mut Binder<'_>, arguments: &[Expr], input: Relation, span: Sp
         let bound = b.scalar(value, &input);
         match fold::constant(&bound.expr) {
             Some(ScalarValue::Boolean(flag)) => unmatched = flag.unwrap_or(false),
-            _ => b.refuse(argument.span, "a further key of ipv4_lookup"),
+            _ => b.error("KS108", argument.span, "a key or `return_unmatched = true` is expected here"),
         }
     }
     let mut names = Names::of(&input.fields);
     let right_names: Vec<String> = table.fields.iter().map(|f| names.take(&f.name)).collect();
     let mut like = input.clone();
     like.open |= table.open;
-    let theirs: Vec<Field> =
-        table.fields.iter().zip(&right_names).map(|(f, n)| Field::new(n.clone(), f.kind)).collect();
-    like.fields.extend(theirs);
-    if unmatched {
-        b.refuse(span, "return_unmatched of ipv4_lookup");
-    }
+    let theirs = table.fields.iter().zip(&right_names).filter(|(f, _)| !keys.iter().any(|k| k.name == f.name));
+    like.fields.extend(theirs.map(|(f, n)| Field::new(n.clone(), f.kind)));
     let (Some(network), Some(within)) = (network, functions::scalar("ipv4_is_in_range")) else { return like };
     let Some(at) = table.fields.iter().position(|f| f.name == network.name) else { return like };
     let Some(right) = right_names.get(at).cloned() else { return like };
@@ -437,21 +445,24 @@ fn ipv4_lookup(b: &mut Binder<'_>, arguments: &[Expr], input: Relation, span: Sp
             return like;
         }
     };
+    let mut on = vec![holds];
+    for (field, name) in table.fields.iter().zip(&right_names).filter(|(f, _)| keys.iter().any(|k| k.name == f.name)) {
+        let ours = input.key(field.kind, Relation::column(&field.name));
+        on.push(ours.eq(table.key(field.kind, Relation::column(name))));
+    }
+    let how = if unmatched { datafusion::common::JoinType::Left } else { datafusion::common::JoinType::Inner };
     let prepared = b.prepare(span, input);
     let fields = like.fields.clone();
-    let planned = prepared
-        .join(table, right_names, vec![], datafusion::common::JoinType::Inner)
-        .and_then(|r| r.filter(holds))
-        .and_then(|r| {
-            r.project(
-                fields
-                    .into_iter()
-                    .map(|f| {
-                        let c = Relation::column(&f.name);
-                        (f, c)
-                    })
-                    .collect(),
-            )
-        });
+    let planned = prepared.join_where(table, right_names, on, how).and_then(|r| {
+        r.project(
+            fields
+                .into_iter()
+                .map(|f| {
+                    let c = Relation::column(&f.name);
+                    (f, c)
+                })
+                .collect(),
+        )
+    });
     b.settle(span, &like, planned)
 }
