@@ -379,6 +379,14 @@ fn series_are_taken_apart_into_lines_periods_and_what_is_unusual() {
 }
 
 #[test]
+fn pairs_are_read_by_an_expression() {
+    check(&[(
+        "print s = '[a b: 1] [c: x y] [c: z]' | parse-kv s as (['a b']:long, c:string, d:string) with (regex=@'\\[([\\w ]+)\\s*:\\s*([^\\]]*)\\]') | project-away s",
+        "1 ¦ x y ¦ ",
+    )]);
+}
+
+#[test]
 fn addresses_are_looked_up_by_further_keys_and_with_what_no_network_holds() {
     let of = |call: &str| {
         format!(

@@ -96,6 +96,35 @@ pub(crate) fn pairs(text: Expr, keys: Vec<String>, how: Pairs) -> Expr {
     })
 }
 
+/// The structure of the keys' values, where each match of a pattern is a pair: its first group the key, its second the
+/// value.
+pub(crate) fn matched_pairs(text: Expr, keys: Vec<String>, pattern: Regex) -> Expr {
+    let mut fields = vec![Field::new(HIT, DataType::Boolean, true)];
+    fields.extend((0..keys.len()).map(|at| Field::new(member(at), DataType::Utf8, true)));
+    let fields = Fields::from(fields);
+    let key = format!("{} {keys:?}", pattern.as_str());
+    Kernel::call("kql_parse_kv_regex", key, DataType::Struct(fields.clone()), vec![text], move |arrays, rows| {
+        let mut hit = BooleanBuilder::with_capacity(rows);
+        let mut columns: Vec<StringBuilder> = keys.iter().map(|_| StringBuilder::new()).collect();
+        let texts = arrays.first().map(plain_text).transpose()?;
+        for row in 0..rows {
+            let text = texts.as_ref().filter(|t| t.is_valid(row)).map_or("", |t| t.value(row));
+            let pair = |c: regex::Captures<'_>| Some((c.get(1)?.range(), c.get(2)?.range()));
+            let found: Vec<_> = pattern.captures_iter(text).filter_map(pair).collect();
+            hit.append_value(true);
+            for (builder, key) in columns.iter_mut().zip(&keys) {
+                let value = found.iter().find(|(k, _)| text.get(k.clone()).is_some_and(|k| k == key));
+                builder.append_option(value.and_then(|(_, v)| text.get(v.clone())));
+            }
+        }
+        let mut children: Vec<ArrayRef> = vec![Arc::new(hit.finish())];
+        children.extend(columns.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef));
+        let answer: Result<ArrayRef> =
+            Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), children, None, rows)?));
+        answer
+    })
+}
+
 impl Pairs {
     /// Keys and values, in order.
     fn read<'a>(&self, text: &'a str) -> Vec<(&'a str, &'a str)> {

@@ -236,9 +236,17 @@ pub(crate) fn pairs(
     let text = b.converted(bound, Type::Text);
     let fields = b.declared(columns);
     let word = |name: &str| property_word(properties, name).map(str::to_owned);
-    if word("regex").is_some() {
-        b.refuse(span, "parse-kv with a regular expression");
-    }
+    let pattern = word("regex").and_then(|pattern| match capture::compile(&pattern) {
+        Ok(pattern) if pattern.captures_len() >= 3 => Some(pattern),
+        Ok(_) => {
+            b.error("GQ101", span, "the expression of parse-kv needs two groups: the key and its value");
+            None
+        }
+        Err(why) => {
+            b.error("GQ101", span, format!("the expression of parse-kv cannot be read: {why}"));
+            None
+        }
+    });
     let quotes = word("quote").map(|q| {
         let mut chars = q.chars();
         let open = chars.next();
@@ -256,7 +264,10 @@ pub(crate) fn pairs(
         greedy: property_word(properties, "greedy").is_some_and(|w| w == "true"),
     };
     let keys = fields.iter().map(|f| f.name.clone()).collect();
-    let structure = capture::pairs(text.expr, keys, how);
+    let structure = match pattern {
+        Some(pattern) => capture::matched_pairs(text.expr, keys, pattern),
+        None => capture::pairs(text.expr, keys, how),
+    };
     let mut like = input.clone();
     for field in &fields {
         match like.fields.iter_mut().find(|f| f.name == field.name) {
