@@ -379,7 +379,11 @@ fn series_are_taken_apart_into_lines_periods_and_what_is_unusual() {
 }
 
 #[test]
-fn pairs_are_read_by_an_expression() {
+fn pairs_are_read_by_an_expression_and_with_names_in_quotes() {
+    check(&[(
+        "print s = 'a=1 \"b c\"=2 d=\"x y\"' | parse-kv s as (a:long, ['b c']:long, d:string) with (pair_delimiter=' ', kv_delimiter='=', quote='\"') | project-away s",
+        "1 ¦ 2 ¦ x y",
+    )]);
     check(&[(
         "print s = '[a b: 1] [c: x y] [c: z]' | parse-kv s as (['a b']:long, c:string, d:string) with (regex=@'\\[([\\w ]+)\\s*:\\s*([^\\]]*)\\]') | project-away s",
         "1 ¦ x y ¦ ",

@@ -134,8 +134,11 @@ impl Pairs {
             let Some(at) = rest.find(self.key_value.as_str()).filter(|_| !self.key_value.is_empty()) else { break };
             let (before, after) = rest.split_at(at);
             // What stands before the key in the same piece belongs to no pair.
-            let key =
-                if self.pair.is_empty() { before } else { before.rsplit(self.pair.as_str()).next().unwrap_or(before) };
+            let key = match self.quoted_key(before) {
+                Some(key) => key,
+                None if self.pair.is_empty() => before,
+                None => before.rsplit(self.pair.as_str()).next().unwrap_or(before),
+            };
             let after = after.get(self.key_value.len()..).unwrap_or_default();
             let quoted = after.chars().next().and_then(|c| {
                 let close = self.quotes.iter().find(|(open, _)| *open == c)?.1;
@@ -151,6 +154,14 @@ impl Pairs {
             rest = next;
         }
         found
+    }
+
+    /// A key in quotes, which may hold what is between pairs.
+    fn quoted_key<'a>(&self, before: &'a str) -> Option<&'a str> {
+        self.quotes.iter().find_map(|(open, close)| {
+            let inner = before.trim_end().strip_suffix(*close)?;
+            inner.get(inner.rfind(*open)? + open.len_utf8()..)
+        })
     }
 
     fn bare<'a>(&self, after: &'a str) -> (&'a str, &'a str) {
