@@ -435,7 +435,7 @@ fn losses_of_a_full_ring_are_counted_exactly() {
         received += eye.observer.poll(Duration::from_millis(1), &mut |o| gaps.note(&o));
         // Judged is this reading and no later one: by then somebody may have started something.
         let losses = eye.observer.losses();
-        if losses.numbered == losses.received + losses.ring_full || start.elapsed() > Duration::from_secs(60) {
+        if losses.numbered == losses.received + losses.ring_full || start.elapsed() > Duration::from_mins(1) {
             break losses;
         }
     };

@@ -5,6 +5,9 @@
 //! meets a lock; readers go on beside it (WAL).
 
 mod migrations;
+mod statement;
+
+pub use statement::Statement;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Transaction};

@@ -191,7 +191,7 @@ fn is_domain(text: &str) -> bool {
             && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !l.starts_with('-')
     };
-    text.len() <= 253 && text.contains('.') && text.split('.').all(label) && !text.parse::<IpAddr>().is_ok()
+    text.len() <= 253 && text.contains('.') && text.split('.').all(label) && text.parse::<IpAddr>().is_err()
 }
 
 /// A URL without scheme, user, fragment; host in lower case.

@@ -34,7 +34,7 @@ pub struct Rows {
 /// Bytes of the values of a batch, about: what an answer of it weighs.
 #[must_use]
 pub fn bytes_of(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(|array| array_bytes(array)).sum()
+    batch.columns().iter().map(array_bytes).sum()
 }
 
 fn array_bytes(array: &ArrayRef) -> usize {

@@ -2,12 +2,13 @@
 
 use super::record::{IncidentRow, alert_read, alert_target, incident_target, parse_time, severity_number, time};
 use super::{CaseError, Incidents};
+use crate::db::Statement;
 use garrison_model::{
     Alert, AlertId, AlertStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus, IncidentSummary,
     RuleId, Severity,
 };
 use serde::{Deserialize, Serialize};
-use sqlx::{Any, QueryBuilder, Row as _};
+use sqlx::Row as _;
 use std::collections::HashMap;
 
 /// What a list is sorted by.
@@ -130,33 +131,25 @@ pub struct AuditEntry {
     pub new: Option<String>,
 }
 
-fn in_list(query: &mut QueryBuilder<Any>, column: &str, values: impl Iterator<Item = String>) {
+fn in_list(query: &mut Statement, column: &str, values: impl Iterator<Item = String>) {
     query.push(" AND ").push(column).push(" IN (");
-    let mut list = query.separated(", ");
-    values.for_each(|value| {
-        list.push_bind(value);
-    });
-    query.push(")");
+    query.push_list(values).push(")");
 }
 
-fn severities(query: &mut QueryBuilder<Any>, values: &[Severity]) {
+fn severities(query: &mut Statement, values: &[Severity]) {
     query.push(" AND severity IN (");
-    let mut list = query.separated(", ");
-    for value in values {
-        list.push_bind(severity_number(*value));
-    }
-    query.push(")");
+    query.push_list(values.iter().map(|value| severity_number(*value))).push(")");
 }
 
 /// Every word must be there; `%` and `_` mean themselves.
-fn words(query: &mut QueryBuilder<Any>, q: &str) {
+fn words(query: &mut Statement, q: &str) {
     for word in q.to_lowercase().split_whitespace().take(8) {
         let escaped = word.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         query.push(" AND search LIKE ").push_bind(format!("%{escaped}%")).push(" ESCAPE '\\'");
     }
 }
 
-fn page(query: &mut QueryBuilder<Any>, sort: Sort, descending: bool, after: &After, limit: usize, id_is_number: bool) {
+fn page(query: &mut Statement, sort: Sort, descending: bool, after: &After, limit: usize, id_is_number: bool) {
     let (column, sign, order) =
         (sort.column(), if descending { "<" } else { ">" }, if descending { "DESC" } else { "ASC" });
     if let Some((key, id)) = after {
@@ -176,7 +169,7 @@ fn page(query: &mut QueryBuilder<Any>, sort: Sort, descending: bool, after: &Aft
 impl Incidents {
     /// Lists incidents.
     pub async fn incident_list(&self, f: &IncidentFilter) -> Result<Listed<IncidentSummary>, CaseError> {
-        let fill = |query: &mut QueryBuilder<Any>| {
+        let fill = |query: &mut Statement| {
             query.push_bind(self.tenant().as_str().to_owned());
             if !f.status.is_empty() {
                 in_list(query, "status", f.status.iter().map(ToString::to_string));
@@ -205,10 +198,10 @@ impl Incidents {
                 words(query, q);
             }
         };
-        let mut count = QueryBuilder::new("SELECT COUNT(*) AS n FROM incidents_incident WHERE tenant_id = ");
+        let mut count = Statement::new("SELECT COUNT(*) AS n FROM incidents_incident WHERE tenant_id = ");
         fill(&mut count);
         let total = count.build().fetch_one(self.shared.db.pool()).await?.try_get("n")?;
-        let mut query = QueryBuilder::new("SELECT * FROM incidents_incident WHERE tenant_id = ");
+        let mut query = Statement::new("SELECT * FROM incidents_incident WHERE tenant_id = ");
         fill(&mut query);
         page(&mut query, f.sort, f.descending, &f.after, f.limit, true);
         let rows = query.build().fetch_all(self.shared.db.pool()).await?;
@@ -223,7 +216,7 @@ impl Incidents {
 
     /// Lists alerts, without their matches and comments.
     pub async fn alert_list(&self, f: &AlertFilter) -> Result<Listed<Alert>, CaseError> {
-        let fill = |query: &mut QueryBuilder<Any>| {
+        let fill = |query: &mut Statement| {
             query.push_bind(self.tenant().as_str().to_owned());
             if !f.status.is_empty() {
                 in_list(query, "status", f.status.iter().map(ToString::to_string));
@@ -250,10 +243,10 @@ impl Incidents {
                 words(query, q);
             }
         };
-        let mut count = QueryBuilder::new("SELECT COUNT(*) AS n FROM incidents_alert WHERE tenant_id = ");
+        let mut count = Statement::new("SELECT COUNT(*) AS n FROM incidents_alert WHERE tenant_id = ");
         fill(&mut count);
         let total = count.build().fetch_one(self.shared.db.pool()).await?.try_get("n")?;
-        let mut query = QueryBuilder::new("SELECT * FROM incidents_alert WHERE tenant_id = ");
+        let mut query = Statement::new("SELECT * FROM incidents_alert WHERE tenant_id = ");
         fill(&mut query);
         page(&mut query, f.sort, f.descending, &f.after, f.limit, false);
         let rows = query.build().fetch_all(self.shared.db.pool()).await?;
@@ -360,14 +353,10 @@ impl Incidents {
             return Ok(found);
         }
         let mut query =
-            QueryBuilder::<Any>::new("SELECT boot_id, report_id, alert_id FROM incidents_alert_row WHERE tenant_id = ");
+            Statement::new("SELECT boot_id, report_id, alert_id FROM incidents_alert_row WHERE tenant_id = ");
         query.push_bind(self.tenant().as_str().to_owned()).push(" AND device_id = ");
         query.push_bind(device.as_str().to_owned()).push(" AND report_id IN (");
-        let mut list = query.separated(", ");
-        for number in numbers.iter().take(1_000) {
-            list.push_bind(*number);
-        }
-        query.push(")");
+        query.push_list(numbers.iter().take(1_000).copied()).push(")");
         for row in query.build().fetch_all(self.shared.db.pool()).await? {
             let Ok(id) = AlertId::new(row.try_get::<String, _>("alert_id")?) else { continue };
             found.entry((row.try_get("boot_id")?, row.try_get("report_id")?)).or_default().push(id);

@@ -4,6 +4,7 @@
 use super::correlate::{self, Decision};
 use super::record::{alert_doc, alert_target, incident_target, parse_time, severity_number, time};
 use super::{CaseChange, CaseError, Incidents};
+use crate::db::Statement;
 use crate::detection::process::ProcessFact;
 use crate::detection::{evidence, suppression};
 use garrison_model::{ALERT_MATCHES_MAX, Alert, AlertId, AlertStatus, BootId, IncidentId, InvestigationState, Micros};
@@ -165,19 +166,14 @@ impl Incidents {
         now: Micros,
     ) -> Result<(IncidentId, String, Vec<IncidentId>), CaseError> {
         let facts = correlate::facts(&draft.alert, &draft.lineage, Micros(parse_time(&draft.alert.last_event_time)));
-        // The builder of `sqlx` writes `?` for any database, which PostgreSQL does not read: places are numbered here.
-        let places: Vec<String> = (0..facts.keys.len()).map(|n| format!("${}", n + 2)).collect();
-        let places = if places.is_empty() { "''".to_owned() } else { places.join(", ") };
-        // Most recent first; more candidates than this would make one attack of half the fleet.
-        let sql = format!(
-            "SELECT incident_id, shared_key, MAX(seen) AS seen FROM incidents_key WHERE tenant_id = $1 AND \
-             incident_id > 0 AND shared_key IN ({places}) GROUP BY incident_id, shared_key ORDER BY seen DESC LIMIT 500"
+        let mut query = Statement::new(
+            "SELECT incident_id, shared_key, MAX(seen) AS seen FROM incidents_key WHERE incident_id > 0 AND tenant_id = ",
         );
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(self.tenant().as_str().to_owned());
-        for (key, _) in &facts.keys {
-            query = query.bind(key.text());
-        }
-        let rows = query.fetch_all(&mut *conn).await?;
+        query.push_bind(self.tenant().as_str().to_owned()).push(" AND shared_key IN (");
+        query.push_list(facts.keys.iter().map(|(key, _)| key.text()));
+        // Most recent first; more candidates than this would make one attack of half the fleet.
+        query.push(") GROUP BY incident_id, shared_key ORDER BY seen DESC LIMIT 500");
+        let rows = if facts.keys.is_empty() { Vec::new() } else { query.build().fetch_all(&mut *conn).await? };
         let mut candidates: Vec<correlate::Candidate> = Vec::new();
         for row in rows {
             let id = IncidentId(row.try_get("incident_id")?);

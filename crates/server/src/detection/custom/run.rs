@@ -43,11 +43,11 @@ impl Custom {
                 }
                 match schedule::due((self.clock)().0, self.event_time(), &rule.state) {
                     None => {}
-                    Some(Step::Run(window)) => {
-                        if next.as_ref().is_none_or(|(known, _)| window.to < known.to) {
-                            next = Some((window, rule));
-                        }
+                    Some(Step::Run(window)) if next.as_ref().is_none_or(|(known, _)| window.to < known.to) => {
+                        next = Some((window, rule));
                     }
+                    // Another rule's window ends earlier: this one's turn comes after it.
+                    Some(Step::Run(_)) => {}
                     Some(Step::Skip(window)) => {
                         let run = self.ended(&rule, RunKind::Schedule, RunState::Skipped, window, (self.clock)().0);
                         store::record(&self.shared, &run, Some((rule.state.watermark, window.to))).await?;
