@@ -7,7 +7,7 @@ use super::extract::{Body, Query, limit};
 use super::problem::{ApiError, Kind};
 use super::status::SchemaView;
 use crate::hunting::answer::{Rows, keys};
-use crate::hunting::complete::{Completion, OPERATORS, complete};
+use crate::hunting::complete::{Completion, complete};
 use crate::hunting::export::{self, Format};
 use crate::hunting::library::{LibraryQuery, library};
 use crate::hunting::store::{HistoryView, QueryDraft, SavedQuery};
@@ -478,7 +478,7 @@ pub async fn hunting_format(State(api): State<Api>, Body(body): Body<TextBody>) 
 pub async fn hunting_capabilities(State(api): State<Api>) -> Json<Capabilities> {
     let h = api.hunting.settings();
     Json(Capabilities {
-        operators: OPERATORS,
+        operators: garrison_kql::OPERATORS,
         functions: garrison_kql::functions::capabilities(),
         limits: HuntLimits {
             rows_max_console: h.rows_max_console,

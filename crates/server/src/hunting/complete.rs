@@ -1,90 +1,11 @@
-//! What may come next in a query that is being written. The text is broken most of the time, so this looks at words,
-//! not at a tree: what stands before the place says whether an operator, a table or a column is wanted.
+//! What may come next in a query that is being written: the language's own answer, with places as editors count them.
 
 use super::catalog::TenantCatalog;
-use garrison_kql::{self as kql, Catalog as _, Column};
+use garrison_kql as kql;
 use utoipa::ToSchema;
 
 /// Suggestions of one answer; more is no help.
 const ITEMS_MAX: usize = 200;
-
-/// Operators that may follow a bar.
-pub const OPERATORS: &[&str] = &[
-    "as",
-    "consume",
-    "count",
-    "distinct",
-    "evaluate",
-    "extend",
-    "fork",
-    "getschema",
-    "invoke",
-    "join",
-    "limit",
-    "lookup",
-    "make-series",
-    "mv-apply",
-    "mv-expand",
-    "order by",
-    "parse",
-    "parse-kv",
-    "parse-where",
-    "partition",
-    "project",
-    "project-away",
-    "project-keep",
-    "project-rename",
-    "project-reorder",
-    "render",
-    "sample",
-    "sample-distinct",
-    "scan",
-    "search",
-    "serialize",
-    "sort by",
-    "summarize",
-    "take",
-    "top",
-    "top-nested",
-    "union",
-    "where",
-];
-
-/// What may follow values inside an operator.
-const WORDS: &[&str] = &[
-    "and",
-    "or",
-    "not",
-    "by",
-    "on",
-    "asc",
-    "desc",
-    "has",
-    "!has",
-    "has_any",
-    "has_all",
-    "has_cs",
-    "contains",
-    "!contains",
-    "contains_cs",
-    "startswith",
-    "!startswith",
-    "endswith",
-    "!endswith",
-    "in",
-    "!in",
-    "in~",
-    "!in~",
-    "between",
-    "matches regex",
-    "kind=inner",
-    "kind=leftouter",
-    "kind=leftanti",
-    "kind=leftsemi",
-    "true",
-    "false",
-    "dynamic",
-];
 
 /// A suggestion.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, ToSchema)]
@@ -93,7 +14,7 @@ pub struct Suggestion {
     pub label: String,
     /// What is put in.
     pub insert: String,
-    /// `operator`, `table`, `column`, `function` or `keyword`.
+    /// `operator`, `table`, `column`, `variable`, `function`, `aggregate`, `value` or `keyword`.
     pub kind: &'static str,
     /// More about it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,79 +32,43 @@ pub struct Completion {
     pub items: Vec<Suggestion>,
 }
 
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '-' | '!' | '~')
-}
-
-fn suggestion(label: &str, insert: String, kind: &'static str, detail: Option<String>) -> Suggestion {
-    Suggestion { label: label.to_owned(), insert, kind, detail }
+const fn word(kind: kql::CompletionKind) -> &'static str {
+    use kql::CompletionKind as K;
+    match kind {
+        K::Column => "column",
+        K::Variable => "variable",
+        K::Table => "table",
+        K::Operator => "operator",
+        K::Keyword => "keyword",
+        K::Function => "function",
+        K::Aggregate => "aggregate",
+        K::Value => "value",
+    }
 }
 
 /// What may come at a place.
 #[must_use]
 pub fn complete(text: &str, position: usize, catalog: &TenantCatalog) -> Completion {
-    let before = cut(text, position);
-    let word: String = before.chars().rev().take_while(|c| is_word(*c)).collect::<Vec<_>>().into_iter().rev().collect();
-    let head = before.strip_suffix(word.as_str()).unwrap_or(before);
-    let mut items = Vec::new();
-    let last = head.trim_end().chars().next_back();
-    if last == Some('|') {
-        items.extend(OPERATORS.iter().map(|name| suggestion(name, format!("{name} "), "operator", None)));
-    } else {
-        let statement = head.rsplit(';').next().unwrap_or(head);
-        let wants_table = statement.trim().is_empty()
-            || matches!(last, Some('(' | '=' | ';'))
-            || statement.trim_end().ends_with("union")
-            || statement.trim_end().ends_with("in");
-        if !wants_table || last == Some('(') {
-            items.extend(columns(text, catalog).into_iter().map(|column| {
-                let kind = column.kind.name().to_owned();
-                suggestion(&column.name, column.name.clone(), "column", Some(kind))
-            }));
-        }
-        if wants_table {
-            items.extend(catalog.names().into_iter().map(|name| {
-                let doc = garrison_telemetry::table(&name).map(|table| table.doc.to_owned());
-                suggestion(&name, name.clone(), "table", doc)
-            }));
-        }
-        items.extend(kql::functions::capabilities().into_iter().map(|function| {
-            suggestion(function.name, format!("{}(", function.name), "function", Some(function.signature))
-        }));
-        items.extend(WORDS.iter().map(|word| suggestion(word, (*word).to_owned(), "keyword", None)));
-    }
-    let wanted = word.to_lowercase();
-    items.retain(|item| item.label.to_lowercase().contains(&wanted));
-    // Those that begin with what was typed come first.
-    items.sort_by_key(|item| !item.label.to_lowercase().starts_with(&wanted));
-    items.truncate(ITEMS_MAX);
-    let to = before.encode_utf16().count();
-    Completion { from: to - word.encode_utf16().count(), to, items }
+    let offset = offset(text, position);
+    let units = |end: usize| text.get(..end).unwrap_or(text).encode_utf16().count();
+    let found = kql::complete(text, offset, catalog);
+    let from = found.first().map_or(offset, |first| first.replace.start);
+    let items = found.into_iter().take(ITEMS_MAX).map(|item| {
+        let doc = || garrison_telemetry::table(&item.label).map(|table| table.doc.to_owned());
+        let detail = item.detail.clone().or_else(|| (item.kind == kql::CompletionKind::Table).then(doc).flatten());
+        Suggestion { kind: word(item.kind), label: item.label, insert: item.insert, detail }
+    });
+    Completion { from: units(from), to: units(offset), items: items.collect() }
 }
 
-/// The text before a place in UTF-16 code units.
-fn cut(text: &str, position: usize) -> &str {
+/// The byte at a place in UTF-16 code units.
+fn offset(text: &str, position: usize) -> usize {
     let mut units = 0;
     for (at, c) in text.char_indices() {
         if units >= position {
-            return text.get(..at).unwrap_or(text);
+            return at;
         }
         units += c.len_utf16();
     }
-    text
-}
-
-/// Columns of all tables that the text names, each once.
-fn columns(text: &str, catalog: &TenantCatalog) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for word in text.split(|c: char| !is_word(c)) {
-        let Some(shape) = catalog.shape(word) else { continue };
-        for column in &shape.columns {
-            if seen.insert(column.name.clone()) {
-                columns.push(column.clone());
-            }
-        }
-    }
-    columns
+    text.len()
 }

@@ -2,7 +2,6 @@
 //! whatever the language can; the language's own way through is in `hunting_language`.
 
 use crate::core_postgres::Postgres;
-use datafusion::catalog::TableProvider as _;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::functions_aggregate::expr_fn::array_agg;
