@@ -13,6 +13,7 @@ use garrison_lake::TableSpec;
 use garrison_lake::provider::query_schema;
 use garrison_server::hunting::catalog::type_of;
 use garrison_server::hunting::library::library;
+use garrison_server::incidents::correlate::TACTICS;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,23 +23,6 @@ use std::sync::Arc;
 const QUERIES_MIN: usize = 60;
 /// 2026-11-23T12:00:00Z, two hours after the recorded rows.
 const NOW: i64 = 1_795_435_200_000_000;
-
-const TACTICS: [&str; 14] = [
-    "Reconnaissance",
-    "ResourceDevelopment",
-    "InitialAccess",
-    "Execution",
-    "Persistence",
-    "PrivilegeEscalation",
-    "DefenseEvasion",
-    "CredentialAccess",
-    "Discovery",
-    "LateralMovement",
-    "Collection",
-    "CommandAndControl",
-    "Exfiltration",
-    "Impact",
-];
 
 fn content() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../content")

@@ -1,6 +1,7 @@
 //! What a detection made of a query says, and whether it can be one.
 
 use super::title::{self, TitleError};
+use crate::incidents::correlate::TACTICS;
 use garrison_kql::{Analysis, Column};
 use garrison_model::{EntityType, Severity};
 use serde::{Deserialize, Serialize};
@@ -280,24 +281,8 @@ pub const fn entity_columns(kind: EntityType) -> &'static [&'static str] {
     }
 }
 
-/// The tactics of ATT&CK as the tables spell them, and what alerts without one are called.
-const TACTICS: [&str; 15] = [
-    "Reconnaissance",
-    "ResourceDevelopment",
-    "InitialAccess",
-    "Execution",
-    "Persistence",
-    "PrivilegeEscalation",
-    "DefenseEvasion",
-    "CredentialAccess",
-    "Discovery",
-    "LateralMovement",
-    "Collection",
-    "CommandAndControl",
-    "Exfiltration",
-    "Impact",
-    "SuspiciousActivity",
-];
+/// What alerts are called that belong to no tactic.
+const NO_TACTIC: &str = "SuspiciousActivity";
 
 fn is_technique(text: &str) -> bool {
     let digits = |t: &str, count: usize| t.len() == count && t.bytes().all(|b| b.is_ascii_digit());
@@ -323,7 +308,7 @@ impl Definition {
         text("the description", &self.description, TEXT_CHARS_MAX, true)?;
         text("recommended actions", &self.recommended_actions, TEXT_CHARS_MAX, true)?;
         title::columns(&self.alert_title)?;
-        if !TACTICS.contains(&self.category.as_str()) {
+        if self.category != NO_TACTIC && !TACTICS.contains(&self.category.as_str()) {
             return Err(DefinitionError::Category(self.category.chars().take(80).collect()));
         }
         for (what, count, max) in [
