@@ -23,6 +23,7 @@ import {
 import { useEffect, useImperativeHandle, useMemo, useRef } from 'react';
 import type { Capability, Diagnostic, SchemaTable } from '../api/hunting';
 import { t } from '../i18n';
+import { Echoes } from '../logic/echo';
 import { blockAt } from '../logic/kql';
 import { Checker, completer, hover, invites, markOf } from './assist';
 import { colours, kql } from './tongue';
@@ -109,6 +110,7 @@ export default function Editor(props: EditorProps) {
   latest.current = { ...props, names };
   const states = useRef(new Map<string, EditorState>());
   const shown = useRef<string | null>(null);
+  const echoes = useRef(new Echoes());
   const checker = useRef(new Checker());
   const timer = useRef<number | null>(null);
 
@@ -156,7 +158,9 @@ export default function Editor(props: EditorProps) {
       EditorView.updateListener.of((update) => {
         if (!update.docChanged) return;
         const tab = shown.current;
-        if (tab) latest.current.onText(tab, update.state.doc.toString());
+        const now = update.state.doc.toString();
+        echoes.current.tell(now);
+        if (tab) latest.current.onText(tab, now);
         check();
         const typed = update.transactions.some((tr) => tr.isUserEvent('input.type'));
         if (typed && invites(update.view)) startCompletion(update.view);
@@ -188,11 +192,12 @@ export default function Editor(props: EditorProps) {
           : EditorState.create({ doc: props.text, extensions, selection: { anchor: props.text.length } });
       editor.setState(state);
       shown.current = props.tab;
+      echoes.current.forget();
       editor.dispatch({ effects: TONGUE.reconfigure(kql(latest.current.names)) });
       void checker.current.check(editor);
       return;
     }
-    if (editor.state.doc.toString() !== props.text) {
+    if (echoes.current.replaces(editor.state.doc.toString(), props.text)) {
       editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: props.text } });
     }
   }, [props.tab, props.text, extensions]);
