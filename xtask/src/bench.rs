@@ -9,15 +9,10 @@ pub fn run(args: &[&str]) -> Done {
     let Some((name, rest)) = args.split_first().filter(|(name, _)| NAMES.contains(name)) else {
         return fail(format!("name a benchmark: {}", NAMES.join(", ")));
     };
-    if !matches!(*name, "detect" | "hunt") {
-        let args = ["build", "--release", "-p", "garrison-server", "-p", "garrison-sensor"];
-        tools::run("building the programs, optimised", cargo().args(args))?;
-    }
-    let mut args = vec!["run", "--release", "-p", "garrison-bench"];
-    if *name == "detect" {
-        args.extend(["--features", "peer"]);
-    }
-    args.extend(["--", name]);
-    args.extend(rest);
-    tools::run(&format!("bench {name}"), cargo().args(args))
+    // One selection for every benchmark: another would resolve other features and build the query engine once more.
+    let build = ["build", "--release", "--workspace", "--bins", "--features", "garrison-bench/peer"];
+    tools::run("building the programs, optimised", cargo().args(build))?;
+    let mut program = std::process::Command::new(tools::target().join("release").join("garrison-bench"));
+    program.arg(name).args(rest);
+    tools::run(&format!("bench {name}"), &mut program)
 }
