@@ -9,7 +9,7 @@
 use crate::harness;
 use anyhow::{Context as _, anyhow};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xtask::stage::Stage;
 
 const RATES: &[u32] = &[400, 800, 1600, 0];
@@ -37,6 +37,10 @@ struct Measured {
     machine: f64,
     /// Cores that the watcher itself used.
     own: f64,
+    /// How many were started, and between which microseconds since 1970.
+    done: u32,
+    from: u128,
+    until: u128,
 }
 
 /// One loop: executes at a rate for a while; 0 is as fast as it can. How many, and the seconds spent in them.
@@ -62,7 +66,7 @@ fn one_loop(rate: f64, end: Duration) -> anyhow::Result<(u32, f64)> {
 /// `loops` loops side by side reach the rate together.
 fn storm(rate: u32, loops: usize, seconds: f64) -> anyhow::Result<Measured> {
     let busy = harness::machine_busy_seconds()?;
-    let start = Instant::now();
+    let (from, start) = (now_micros(), Instant::now());
     let end = Duration::from_secs_f64(seconds);
     let share = f64::from(rate) / loops as f64;
     let threads: Vec<_> = (0..loops).map(|_| std::thread::spawn(move || one_loop(share, end))).collect();
@@ -78,7 +82,14 @@ fn storm(rate: u32, loops: usize, seconds: f64) -> anyhow::Result<Measured> {
         each: spent / f64::from(done.max(1)),
         machine: (harness::machine_busy_seconds()? - busy) / took,
         own: 0.0,
+        done,
+        from,
+        until: now_micros(),
     })
+}
+
+fn now_micros() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros())
 }
 
 /// The audit daemon, running; the rule is only there in its own arm.
@@ -222,6 +233,35 @@ fn report(name: &str, which: Arm, rounds: &[Round]) {
     }
 }
 
+/// Counts what the lake holds of the loops' own starts, for each rate, beside what the loops started.
+fn kept(stage: &mut Stage, rounds: &[Round]) -> anyhow::Result<()> {
+    // What waits in the sensor's queue goes out first.
+    stage.resume_sensor().map_err(|e| anyhow!(e.0))?;
+    stage.clear_queue().map_err(|e| anyhow!(e.0))?;
+    let sensor = || rounds.iter().map(|round| &round[Arm::Sensor as usize]);
+    for (i, rate) in RATES.iter().enumerate() {
+        let started: u32 = sensor().map(|all| all[i].done).sum();
+        let windows: Vec<String> = sensor()
+            .map(|all| {
+                let at = |micros: u128| format!("unixtime_microseconds_todatetime({micros})");
+                // The kernel's stamp of the last start may be of a moment after it was counted.
+                format!("Timestamp between (({}) .. ({} + 200ms))", at(all[i].from), at(all[i].until))
+            })
+            .collect();
+        let query = format!(
+            "DeviceProcessEvents | where ActionType == 'ProcessCreated' and FileName == 'true' and \
+             InitiatingProcessId == {} | where {} | count",
+            std::process::id(),
+            windows.join(" or ")
+        );
+        let answer = stage.garrison(&["hunt", &query, "--output", "ndjson"]).map_err(|e| anyhow!(e.0))?;
+        let stored = xtask::tools::json_text(&answer, "Count").with_context(|| format!("no count in {answer}"))?;
+        let label = if *rate == 0 { "storm".to_owned() } else { rate.to_string() };
+        println!("  at {label:>5}: the loops started {started}, the lake holds {stored} of them");
+    }
+    Ok(())
+}
+
 /// Entry.
 pub fn run(seconds: u64, rounds: usize, loops: usize) -> anyhow::Result<()> {
     println!("bench sensor: {}", harness::machine());
@@ -261,6 +301,7 @@ pub fn run(seconds: u64, rounds: usize, loops: usize) -> anyhow::Result<()> {
         report("auditd", Arm::Auditd, &all);
     }
     report("sensor", Arm::Sensor, &all);
+    kept(&mut stage, &all)?;
     println!("  sensor resident at most {:.1} MB", resident as f64 / 1e6);
     let devices = stage.garrison(&["device", "list", "--output", "json"]).map_err(|e| anyhow!(e.0))?;
     let field = |name| xtask::tools::json_text(&devices, name).unwrap_or_default();

@@ -20,6 +20,7 @@ mod dynamic;
 mod eval;
 #[cfg(test)]
 mod examples;
+mod groups;
 mod json;
 mod math;
 mod network;

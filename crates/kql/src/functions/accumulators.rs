@@ -1,9 +1,12 @@
 //! Aggregates that the query engine has not, or has with another meaning.
 
 use super::eval::TEXT_BYTES_MAX;
+use super::groups::{CollectedGroups, DistinctGroups, Hashes, RowGroups};
 use super::json::Json;
 use super::{Refusal, dynamic};
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, ListArray, StringArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float64Type, Int64Type};
@@ -11,14 +14,16 @@ use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Expr, GroupsAccumulator, Signature, Volatility,
+};
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 /// What is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+pub(super) enum Kind {
     List,
     ListWithNulls,
     Set,
@@ -137,6 +142,22 @@ impl AggregateUDFImpl for Udaf {
             _ => Box::new(Collected::new(self.kind)),
         })
     }
+
+    fn groups_accumulator_supported(&self, _: AccumulatorArgs) -> bool {
+        use Kind::{Any, ArgMax, ArgMin, Distinct, List, ListWithNulls, Set};
+        matches!(self.kind, Distinct | List | ListWithNulls | Set | ArgMax | ArgMin | Any)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(match self.kind {
+            Kind::Distinct => Box::new(DistinctGroups::default()),
+            Kind::ArgMax | Kind::ArgMin | Kind::Any => {
+                let types = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
+                Box::new(RowGroups::new(OneRow::new(self.kind, types)?))
+            }
+            kind => Box::new(CollectedGroups::new(kind)),
+        })
+    }
 }
 
 fn texts(array: &ArrayRef) -> Result<StringArray> {
@@ -151,7 +172,7 @@ fn constant_long(array: Option<&ArrayRef>) -> Option<i64> {
 
 /// `make_list` and `make_set`: JSON values one after the other, in the text of the array that will be the answer.
 #[derive(Debug)]
-struct Collected {
+pub(super) struct Collected {
     kind: Kind,
     json: String,
     count: usize,
@@ -161,7 +182,7 @@ struct Collected {
 }
 
 impl Collected {
-    fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self { kind, json: String::new(), count: 0, most: 1_048_576, seen: HashSet::new(), seen_bytes: 0 }
     }
 
@@ -183,39 +204,65 @@ impl Collected {
         self.json.push_str(item);
         self.count += 1;
     }
+
+    /// The values of a batch as JSON, and how many are kept.
+    pub(super) fn arguments(values: &[ArrayRef]) -> Result<(StringArray, Option<usize>)> {
+        let Some(first) = values.first() else { return exec_err!("an array is collected of nothing") };
+        let most = constant_long(values.get(1)).map(|most| usize::try_from(most).unwrap_or(0).min(1_048_576));
+        Ok((texts(first)?, most))
+    }
+
+    /// A value that comes; nothing is the empty text.
+    pub(super) fn offer(&mut self, item: &str, most: Option<usize>) {
+        if let Some(most) = most {
+            self.most = most;
+        }
+        if item.is_empty() || item == "null" {
+            if self.kind == Kind::ListWithNulls {
+                self.add("null");
+            }
+        } else if self.seen.contains(item) {
+            // Known, thus looked at before.
+        } else if matches!(item.as_bytes().first(), Some(b'"' | b'[' | b'{' | b'-' | b'0'..=b'9' | b't' | b'f'))
+            && serde_json::from_str::<serde::de::IgnoredAny>(item).is_ok()
+        {
+            self.add(item);
+        } else {
+            self.add(&Json::parse(item).json());
+        }
+    }
+
+    /// What another one collected.
+    pub(super) fn merge(&mut self, array: &str) {
+        for item in Json::parse(array).into_array().unwrap_or_default() {
+            self.add(&item.json());
+        }
+    }
+
+    pub(super) fn array(&self) -> String {
+        format!("[{}]", self.json)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.json.capacity() + self.seen_bytes
+    }
 }
 
 impl Accumulator for Collected {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let Some(first) = values.first() else { return Ok(()) };
-        if let Some(most) = constant_long(values.get(1)) {
-            self.most = usize::try_from(most).unwrap_or(0).min(1_048_576);
-        }
-        let items = texts(first)?;
+        let (items, most) = Self::arguments(values)?;
         for row in 0..items.len() {
-            let item = if items.is_null(row) { "null" } else { items.value(row) };
-            let item = if item.is_empty() { "null" } else { item };
-            if item == "null" {
-                if self.kind == Kind::ListWithNulls {
-                    self.add("null");
-                }
-            } else if matches!(item.as_bytes().first(), Some(b'"' | b'[' | b'{' | b'-' | b'0'..=b'9' | b't' | b'f'))
-                && serde_json::from_str::<serde::de::IgnoredAny>(item).is_ok()
-            {
-                self.add(item);
-            } else {
-                self.add(&Json::parse(item).json());
-            }
+            self.offer(if items.is_null(row) { "" } else { items.value(row) }, most);
         }
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        Ok(ScalarValue::Utf8(Some(format!("[{}]", self.json))))
+        Ok(ScalarValue::Utf8(Some(self.array())))
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.json.capacity() + self.seen_bytes
+        size_of_val(self) + self.bytes()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
@@ -227,9 +274,7 @@ impl Accumulator for Collected {
         let items = texts(first)?;
         for row in 0..items.len() {
             if items.is_valid(row) {
-                for item in Json::parse(items.value(row)).into_array().unwrap_or_default() {
-                    self.add(&item.json());
-                }
+                self.merge(items.value(row));
             }
         }
         Ok(())
@@ -324,23 +369,24 @@ impl Accumulator for Schema {
     }
 }
 
-/// Distinct values counted one by one up to this many; above it, their hashes fill registers.
-const EXACT_MAX: usize = 8192;
 /// 2^14 registers: a standard error of 0.8 %, 16 KiB a group.
 const REGISTER_BITS: u32 = 14;
 
 /// `dcount`: the hashes of the values, exact while they are few, then `HyperLogLog`.
 #[derive(Debug, Default)]
-struct Distinct {
-    exact: HashSet<u64>,
+pub(super) struct Distinct {
+    exact: Hashes,
     registers: Vec<u8>,
 }
 
 impl Distinct {
-    fn add(&mut self, hash: u64) {
+    /// Distinct values counted one by one up to this many; above it, their hashes fill registers.
+    pub(super) const EXACT_MAX: usize = 8192;
+
+    pub(super) fn add(&mut self, hash: u64) {
         if self.registers.is_empty() {
             self.exact.insert(hash);
-            if self.exact.len() > EXACT_MAX {
+            if self.exact.len() > Self::EXACT_MAX {
                 self.registers = vec![0; 1 << REGISTER_BITS];
                 for hash in std::mem::take(&mut self.exact) {
                     self.fill(hash);
@@ -359,7 +405,7 @@ impl Distinct {
         }
     }
 
-    fn count(&self) -> i64 {
+    pub(super) fn count(&self) -> i64 {
         if self.registers.is_empty() {
             return self.exact.len() as i64;
         }
@@ -371,6 +417,57 @@ impl Distinct {
         let estimate = if raw <= 2.5 * m && zeros > 0.0 { m * (m / zeros).ln() } else { raw };
         estimate.round() as i64
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.exact.capacity() * 9 + self.registers.capacity()
+    }
+
+    /// What another one saw, as few hashes: a byte says which form, then the hashes.
+    pub(super) fn exact_state(hashes: impl Iterator<Item = u64>) -> Vec<u8> {
+        std::iter::once(0).chain(hashes.flat_map(u64::to_le_bytes)).collect()
+    }
+
+    pub(super) fn bytes_of_state(&self) -> Vec<u8> {
+        if self.registers.is_empty() {
+            return Self::exact_state(self.exact.iter().copied());
+        }
+        std::iter::once(1).chain(self.registers.iter().copied()).collect()
+    }
+
+    /// Takes in such a state.
+    pub(super) fn merge(&mut self, state: &[u8]) -> Result<()> {
+        match state.split_first() {
+            Some((0, hashes)) => {
+                for chunk in hashes.chunks_exact(8) {
+                    self.add(u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
+                }
+            }
+            Some((_, registers)) if registers.len() == 1 << REGISTER_BITS => {
+                if self.registers.is_empty() {
+                    self.registers = vec![0; 1 << REGISTER_BITS];
+                    for hash in std::mem::take(&mut self.exact) {
+                        self.fill(hash);
+                    }
+                }
+                for (mine, theirs) in self.registers.iter_mut().zip(registers) {
+                    *mine = (*mine).max(*theirs);
+                }
+            }
+            _ => return exec_err!("the state of `dcount` is damaged"),
+        }
+        Ok(())
+    }
+}
+
+/// The hash of each value.
+pub(super) fn hashes(values: &ArrayRef) -> Result<Vec<u64>> {
+    let mut hashes = vec![0u64; values.len()];
+    // A fixed seed: parts of one answer are hashed on several threads and machines.
+    create_hashes([values], &RandomState::with_seed(0), &mut hashes)?;
+    for hash in &mut hashes {
+        *hash = mixed(*hash);
+    }
+    Ok(hashes)
 }
 
 /// Spreads a fast hash over all 64 bits (the finaliser of SplitMix64).
@@ -383,13 +480,10 @@ const fn mixed(hash: u64) -> u64 {
 impl Accumulator for Distinct {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let Some(first) = values.first() else { return Ok(()) };
-        let mut hashes = vec![0u64; first.len()];
-        // A fixed seed: parts of one answer are hashed on several threads and machines.
-        create_hashes([first], &RandomState::with_seed(0), &mut hashes)?;
         let nulls = first.logical_nulls();
-        for (row, hash) in hashes.into_iter().enumerate() {
+        for (row, hash) in hashes(first)?.into_iter().enumerate() {
             if nulls.as_ref().is_none_or(|n| n.is_valid(row)) {
-                self.add(mixed(hash));
+                self.add(hash);
             }
         }
         Ok(())
@@ -400,15 +494,11 @@ impl Accumulator for Distinct {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.exact.capacity() * 9 + self.registers.capacity()
+        size_of_val(self) + self.bytes()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        // One byte says which: hashes or registers.
-        let mut bytes = vec![u8::from(!self.registers.is_empty())];
-        bytes.extend_from_slice(&self.registers);
-        bytes.extend(self.exact.iter().flat_map(|h| h.to_le_bytes()));
-        Ok(vec![ScalarValue::Binary(Some(bytes))])
+        Ok(vec![ScalarValue::Binary(Some(self.bytes_of_state()))])
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
@@ -416,25 +506,7 @@ impl Accumulator for Distinct {
             return exec_err!("the state of `dcount` is not binary");
         };
         for state in states.iter().flatten() {
-            match state.split_first() {
-                Some((0, hashes)) => {
-                    for chunk in hashes.chunks_exact(8) {
-                        self.add(u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
-                    }
-                }
-                Some((_, registers)) if registers.len() == 1 << REGISTER_BITS => {
-                    if self.registers.is_empty() {
-                        self.registers = vec![0; 1 << REGISTER_BITS];
-                        for hash in std::mem::take(&mut self.exact) {
-                            self.fill(hash);
-                        }
-                    }
-                    for (mine, theirs) in self.registers.iter_mut().zip(registers) {
-                        *mine = (*mine).max(*theirs);
-                    }
-                }
-                _ => return exec_err!("the state of `dcount` is damaged"),
-            }
+            self.merge(state)?;
         }
         Ok(())
     }
@@ -645,8 +717,8 @@ impl Accumulator for Ranks {
 }
 
 /// `arg_max`, `arg_min` and `take_any`: the values of one row.
-#[derive(Debug)]
-struct OneRow {
+#[derive(Debug, Clone)]
+pub(super) struct OneRow {
     kind: Kind,
     row: Vec<ScalarValue>,
     found: bool,
@@ -654,7 +726,7 @@ struct OneRow {
 }
 
 impl OneRow {
-    fn new(kind: Kind, types: Vec<DataType>) -> Result<Self> {
+    pub(super) fn new(kind: Kind, types: Vec<DataType>) -> Result<Self> {
         let row = types.iter().map(ScalarValue::try_from).collect::<Result<_>>()?;
         Ok(Self { kind, row, found: false, fields: row_fields(types.iter()) })
     }
@@ -685,25 +757,79 @@ impl OneRow {
 
     fn offer(&mut self, columns: &[ArrayRef], counts: impl Fn(usize) -> bool) -> Result<()> {
         let Some(key) = columns.first() else { return Ok(()) };
-        if self.kind == Kind::Any {
+        let row = if self.kind == Kind::Any {
             // A row whose value is there is taken before one whose value is missing.
-            if !self.found || self.row.first().is_some_and(ScalarValue::is_null) {
-                let there = (0..key.len()).find(|row| counts(*row) && key.is_valid(*row));
-                let any = if self.found { there } else { there.or_else(|| (0..key.len()).find(|row| counts(*row))) };
-                if let Some(row) = any {
-                    self.take(columns, row)?;
-                }
-            }
-            return Ok(());
-        }
-        let Some(row) = self.best(key, counts)? else { return Ok(()) };
-        let offered = ScalarValue::try_from_array(key, row)?;
-        let wanted = if self.kind == Kind::ArgMax { Ordering::Greater } else { Ordering::Less };
+            let there = (0..key.len()).find(|row| counts(*row) && key.is_valid(*row));
+            there.or_else(|| (0..key.len()).find(|row| counts(*row)))
+        } else {
+            self.best(key, counts)?
+        };
+        row.map_or(Ok(()), |row| self.challenge(columns, row))
+    }
+
+    /// Takes a row if it wins over the one that is held.
+    pub(super) fn challenge(&mut self, columns: &[ArrayRef], row: usize) -> Result<()> {
+        let Some(key) = columns.first() else { return Ok(()) };
         let held = self.row.first().filter(|_| self.found);
-        if held.is_none_or(|held| offered.partial_cmp(held) == Some(wanted)) {
-            self.take(columns, row)?;
+        let wins = match (held, self.kind) {
+            (None, _) => true,
+            (Some(held), Kind::Any) => held.is_null() && key.is_valid(row),
+            (Some(held), kind) => {
+                let wanted = if kind == Kind::ArgMax { Ordering::Greater } else { Ordering::Less };
+                ScalarValue::try_from_array(key, row)?.partial_cmp(held) == Some(wanted)
+            }
+        };
+        if wins { self.take(columns, row) } else { Ok(()) }
+    }
+
+    /// The row of each group that wins within a batch, among those that count.
+    pub(super) fn winners(
+        &self,
+        columns: &[ArrayRef],
+        groups: &[usize],
+        counts: &dyn Fn(usize) -> bool,
+    ) -> Result<HashMap<usize, usize>> {
+        let mut winners = HashMap::new();
+        let Some(key) = columns.first() else { return Ok(winners) };
+        let compare = arrow::array::make_comparator(key, key, SortOptions::default())?;
+        let nulls = key.logical_nulls();
+        let there = |row: usize| nulls.as_ref().is_none_or(|n| n.is_valid(row));
+        for (row, group) in groups.iter().enumerate() {
+            if !counts(row) || (self.kind != Kind::Any && !there(row)) {
+                continue;
+            }
+            let held = winners.entry(*group).or_insert(row);
+            let wins = match self.kind {
+                Kind::Any => !there(*held) && there(row),
+                Kind::ArgMax => compare(row, *held) == Ordering::Greater,
+                _ => compare(row, *held) == Ordering::Less,
+            };
+            if wins {
+                *held = row;
+            }
         }
-        Ok(())
+        Ok(winners)
+    }
+
+    pub(super) fn cell(&self, column: usize) -> Option<ScalarValue> {
+        self.row.get(column).cloned()
+    }
+
+    pub(super) fn kind_of(&self, column: usize) -> DataType {
+        self.row.get(column).map_or(DataType::Null, ScalarValue::data_type)
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.row.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.row.iter().map(ScalarValue::size).sum()
+    }
+
+    /// Rows of an answer.
+    pub(super) fn structs(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<ArrayRef> {
+        Ok(Arc::new(StructArray::try_new_with_length(self.fields.clone(), columns, None, rows)?))
     }
 }
 
@@ -714,12 +840,12 @@ impl Accumulator for OneRow {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let columns = self.row.iter().map(ScalarValue::to_array).collect::<Result<Vec<_>>>()?;
-        let row = arrow::array::StructArray::try_new(self.fields.clone(), columns, None)?;
+        let row = StructArray::try_new(self.fields.clone(), columns, None)?;
         Ok(ScalarValue::Struct(Arc::new(row)))
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.row.iter().map(ScalarValue::size).sum::<usize>()
+        size_of_val(self) + self.bytes()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

@@ -73,3 +73,52 @@ proptest! {
         );
     }
 }
+
+/// Aggregates that are computed for many groups at once, and for all rows in another way.
+const AGGREGATES: &[&str] = &[
+    "dcount(FileName)",
+    "dcountif(ProcessCommandLine, ProcessId > 20)",
+    "array_sort_asc(make_set(FileName))",
+    "array_sort_asc(make_set(ProcessId, 3))[1] > 0",
+    "array_sort_asc(make_list(ProcessCommandLine))",
+    "array_length(make_list_with_nulls(AdditionalFields))",
+    "arg_max(Timestamp, FileName, ProcessId)",
+    "arg_min(ProcessId, Timestamp, AccountName)",
+    "isnotempty(take_any(FileName))",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_group_has_what_its_rows_alone_have(a in 0..AGGREGATES.len(), p in 0..PREDICATES.len(), size in 1_usize..50) {
+        let estate = Estate::new(120, size);
+        let (aggregate, rows) = (AGGREGATES[a], format!("DeviceProcessEvents | where {}", PREDICATES[p]));
+        let devices = ["device-0", "device-1", "device-2", "device-3"].map(|device| {
+            // A device without rows has no group.
+            let alone = format!("{rows} | where DeviceId == '{device}'");
+            format!("({alone} | summarize {aggregate}, Rows = count() | where Rows > 0 | extend DeviceId = '{device}')")
+        });
+        check(
+            &format!("{rows} | where DeviceId matches regex 'device-[0-3]$' | summarize {aggregate}, Rows = count() by DeviceId | project-reorder DeviceId"),
+            &format!("union {} | project-reorder DeviceId", devices.join(", ")),
+            &estate,
+            &estate,
+        );
+    }
+}
+
+#[test]
+fn groups_with_many_values_are_counted_like_all_rows() {
+    let estate = Estate::new(1, 1);
+    let rows = "range i from 1 to 90000 step 1 | extend g = iff(i < 60000, 0, i % 1000)";
+    check(
+        &format!("{rows} | summarize a = dcount(i), b = dcount(i % 7) by g | where g in (0, 17)"),
+        &format!(
+            "union ({rows} | where g == 0 | summarize a = dcount(i), b = dcount(i % 7) | extend g = 0), \
+             ({rows} | where g == 17 | summarize a = dcount(i), b = dcount(i % 7) | extend g = 17) | project g, a, b"
+        ),
+        &estate,
+        &estate,
+    );
+}
