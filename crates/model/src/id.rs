@@ -15,7 +15,7 @@ pub struct IdError {
     pub text: String,
 }
 
-fn id_error(kind: &'static str, text: &str) -> IdError {
+pub(crate) fn id_error(kind: &'static str, text: &str) -> IdError {
     IdError { kind, text: text.chars().take(80).collect() }
 }
 

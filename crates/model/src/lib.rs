@@ -6,10 +6,14 @@
 
 pub mod alert;
 pub mod device;
+pub mod geography;
 pub mod id;
 pub mod incident;
+pub mod machine;
 pub mod page;
+pub mod plan;
 pub mod process;
+pub mod resource;
 pub mod rule;
 pub mod suppression;
 pub mod time;
@@ -17,10 +21,14 @@ pub mod words;
 
 pub use alert::*;
 pub use device::*;
+pub use geography::*;
 pub use id::*;
 pub use incident::*;
+pub use machine::*;
 pub use page::*;
+pub use plan::*;
 pub use process::*;
+pub use resource::*;
 pub use rule::*;
 pub use suppression::*;
 pub use time::*;

@@ -1,9 +1,5 @@
 //! Closed enumerations with their wire spelling.
 
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
-
 /// A text that is none of an enumeration's words; `words` lists what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a {kind}; use one of {words}")]
@@ -19,7 +15,7 @@ pub struct WordError {
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, $kind:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum $name {
             $($(#[$vdoc])* #[serde(rename = $word)] $variant),+
@@ -35,17 +31,17 @@ macro_rules! words {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = WordError;
+        impl std::str::FromStr for $name {
+            type Err = $crate::words::WordError;
             /// Case does not matter.
-            fn from_str(text: &str) -> Result<Self, WordError> {
-                Self::ALL.iter().copied().find(|w| w.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| WordError {
+            fn from_str(text: &str) -> Result<Self, $crate::words::WordError> {
+                Self::ALL.iter().copied().find(|w| w.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| $crate::words::WordError {
                     kind: $kind,
                     text: text.chars().take(80).collect(),
                     words: Self::ALL.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(", "),
@@ -54,6 +50,7 @@ macro_rules! words {
         }
     };
 }
+pub(crate) use words;
 
 words!(
     /// How bad an alert or incident is; ordered from least to most.
