@@ -31,5 +31,5 @@ fuzz_target!(|text: &str| {
     let once = syntax::format(text);
     assert_eq!(syntax::format(&once), once, "laid out twice");
     let _ = complete(text, text.len() / 2, &Tables);
-    let _ = analyze(text, &Tables, &Context { now: 0 });
+    let _ = analyze(text, &Tables, &Context::at(0));
 });

@@ -96,7 +96,7 @@ impl Engine {
         let session = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime));
         let figures = Arc::new(ScanFigures::default());
         let tables = Tables { lake: self.lake.clone(), figures: Arc::clone(&figures) };
-        let planned = kql::plan(text, &tables, &kql::Context { now: self.now }, &Host(session.clone())).await;
+        let planned = kql::plan(text, &tables, &kql::Context::at(self.now), &Host(session.clone())).await;
         let planned = planned.map_err(|failure| match failure {
             kql::Failure::Text(found) => anyhow!("{text}: {found:?}"),
             kql::Failure::Host(error) => anyhow!("{text}: {error}"),

@@ -584,7 +584,7 @@ impl<'a> Place<'a> {
     fn columns(&self, within: &Within, right: bool, out: &mut Found) {
         let text = if right { self.right_side(within) } else { self.left_side(within) };
         let Some(text) = text else { return };
-        let analysis = analyze(&text, self.catalog, &Context { now: 0 });
+        let analysis = analyze(&text, self.catalog, &Context::at(0));
         let known = analysis.columns.unwrap_or_else(|| {
             // The text before has a mistake, or its columns depend on rows: the tables it names are the best guess.
             let names = lex(&text).into_iter().filter(|t| t.kind == TokenKind::Word);

@@ -26,6 +26,7 @@ mod math;
 mod network;
 mod operators;
 mod parse;
+mod places;
 mod reference;
 mod refused;
 mod search;
@@ -38,10 +39,10 @@ mod windows;
 
 pub use aggregates::{Aggregate, arg_extreme, percentile_parts};
 pub use convert::{cast, text};
-pub use network::{Place, Places, set_places};
 pub use operators::{
     between, binary, element, lower_between, lower_binary, lower_membership, lower_negate, membership, negate, property,
 };
+pub use places::{Place, Places, register_places};
 pub use reference::reference_page;
 pub use refused::refused;
 pub use signature::{Function, Param, Ret};
@@ -52,10 +53,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 /// What a query fixes once for all its expressions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub struct Context {
     /// `now()`, microseconds since 1970 UTC.
     pub now: i64,
+    /// Knows where addresses are.
+    pub places: Option<Arc<dyn Places>>,
+}
+
+impl Context {
+    /// Of a query at a moment, microseconds since 1970 UTC, that knows nothing else.
+    #[must_use]
+    pub const fn at(now: i64) -> Self {
+        Self { now, places: None }
+    }
 }
 
 /// Why arguments do not fit.
@@ -185,6 +196,7 @@ pub(crate) fn functions() -> impl Iterator<Item = &'static Function> {
         dynamic::FUNCTIONS,
         math::FUNCTIONS,
         network::FUNCTIONS,
+        places::FUNCTIONS,
         parse::FUNCTIONS,
         series::FUNCTIONS,
         statistics::FUNCTIONS,

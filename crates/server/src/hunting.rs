@@ -181,6 +181,7 @@ impl Answer {
 pub struct Hunting {
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: HuntingSettings,
+    places: Option<Arc<dyn kql::functions::Places>>,
     pub(crate) sessions: Sessions,
     pub(crate) quotas: Mutex<Quotas>,
     pub(crate) running: Mutex<HashMap<Uuid, Arc<Running>>>,
@@ -197,9 +198,7 @@ impl Hunting {
     /// Opens the room: its threads, its folder for spilling, what was used within the last day.
     pub async fn start(shared: &Arc<Shared>) -> anyhow::Result<Arc<Self>> {
         let settings = shared.config.hunting.clone();
-        if let Some(path) = &settings.geo_database {
-            places::open(path)?;
-        }
+        let places = settings.geo_database.as_deref().map(places::open).transpose()?;
         let sessions = Sessions::open(&shared.data.join("hunting-spill"), &settings)?;
         let quotas = Quotas::new(settings.user, settings.tenant);
         let (history, entries) = tokio::sync::mpsc::channel(HISTORY_WAITING_MAX);
@@ -207,6 +206,7 @@ impl Hunting {
             history,
             shared: Arc::clone(shared),
             settings,
+            places,
             sessions,
             quotas: Mutex::new(quotas),
             running: Mutex::default(),
@@ -231,10 +231,16 @@ impl Hunting {
         Ok(Arc::new(TenantCatalog::new(tenant.clone(), Arc::clone(&self.shared.lake))))
     }
 
+    /// Knows where addresses are, if the operator supplied a database.
+    #[must_use]
+    pub fn places(&self) -> Option<Arc<dyn kql::functions::Places>> {
+        self.places.clone()
+    }
+
     /// What is fixed for one query.
     #[must_use]
     pub fn context(&self, now: Micros) -> kql::Context {
-        kql::Context { now: now.0 }
+        kql::Context { now: now.0, places: self.places.clone() }
     }
 
     /// Says what the analyser says; runs nothing.

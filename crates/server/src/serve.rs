@@ -102,7 +102,7 @@ impl Server {
         let incidents = Incidents::start(&shared).await?;
         let detection = Detection::start(&shared, &incidents).await?;
         let hunting = Hunting::start(&shared).await?;
-        let queries = Arc::new(LakeQueries::new(Arc::clone(&shared.lake)));
+        let queries = Arc::new(LakeQueries::new(Arc::clone(&shared.lake)).knowing(hunting.places()));
         let custom = Custom::open(&shared, &detection, queries, Arc::new(crate::now)).await?;
         let indicators = Indicators::open(&shared, &detection).await?;
         let retro = Retro::new(&shared, &detection, &custom, &indicators, Arc::new(crate::now));

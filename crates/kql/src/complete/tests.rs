@@ -100,7 +100,7 @@ fn a_name_with_a_blank_is_written_in_brackets() {
 #[test]
 fn only_operators_that_run_are_offered() {
     let refused = |operator: &str| {
-        let findings = analyze(&format!("Files | {operator} "), &Tables, &Context { now: 0 }).diagnostics;
+        let findings = analyze(&format!("Files | {operator} "), &Tables, &Context::at(0)).diagnostics;
         findings.iter().any(|d| d.severity == Severity::Error && matches!(d.code, "KS176" | "GQ100"))
     };
     for operator in OPERATORS {

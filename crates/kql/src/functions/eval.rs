@@ -365,7 +365,8 @@ static SPECS: LazyLock<BTreeMap<String, Spec>> = LazyLock::new(|| {
 
 static UDFS: LazyLock<BTreeMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     let rows = SPECS.iter().map(|(name, spec)| (name.clone(), Arc::new(ScalarUDF::from(RowUdf::new(name, *spec)))));
-    rows.chain(search::udfs().map(|udf| (udf.name().to_owned(), Arc::new(udf)))).collect()
+    let others = search::udfs().chain([super::places::unknowing()]);
+    rows.chain(others.map(|udf| (udf.name().to_owned(), Arc::new(udf)))).collect()
 });
 
 /// Every scalar function of ours.

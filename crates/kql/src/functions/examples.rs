@@ -44,7 +44,7 @@ fn run(query: &str) -> Result<Answer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let engine = Engine(SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2)));
-        let context = Context { now: 1_700_000_000_000_000 };
+        let context = Context::at(1_700_000_000_000_000);
         let planned = crate::plan(query, &Nothing, &context, &engine).await.map_err(|e| format!("{e:?}"))?;
         let batches = engine.rows(planned.plan, usize::MAX).await.map_err(|e| format!("engine: {e}"))?;
         let mut rows = Vec::new();
@@ -486,7 +486,7 @@ fn examples_of_the_documentation_give_what_their_pages_show() {
 fn a_comparison_with_a_constant_stays_one_that_files_are_pruned_by() {
     use super::{Binary, Membership, lower_binary, lower_membership};
     use datafusion::logical_expr::{col, lit};
-    let context = Context { now: 0 };
+    let context = Context::at(0);
     let text =
         |op, value: &str| lower_binary(op, &context, [Type::Text; 2], [col("s"), lit(value)]).unwrap().to_string();
     assert_eq!(text(Binary::Equal, "x"), "s = Utf8(\"x\") AND s IS NOT NULL");
@@ -513,7 +513,7 @@ fn a_dictionary_and_a_view_give_what_plain_text_gives() {
         Arc::new(StringViewArray::from(words.clone())),
         Arc::new(words.into_iter().collect::<DictionaryArray<Int32Type>>()),
     ];
-    let context = Context { now: 0 };
+    let context = Context::at(0);
     let has = lower_binary(Binary::Has, &context, [Type::Text; 2], [col("s"), lit("calc")]).unwrap();
     let not = lower_binary(Binary::NotHas, &context, [Type::Text; 2], [col("s"), lit("calc")]).unwrap();
     let low = scalar("tolower").unwrap().lower(&context, &[Type::Text], vec![col("s")]).unwrap();

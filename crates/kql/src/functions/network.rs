@@ -6,42 +6,7 @@ use super::json::Json;
 use super::signature::Function;
 use super::signature::{Param, Ret};
 use crate::Type;
-use std::net::IpAddr;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, OnceLock};
-
-/// Where an address is.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Place {
-    /// Country, in English.
-    pub country: Option<String>,
-    /// State or province.
-    pub state: Option<String>,
-    /// City.
-    pub city: Option<String>,
-    /// Degrees north.
-    pub latitude: Option<f64>,
-    /// Degrees east.
-    pub longitude: Option<f64>,
-}
-
-/// Knows where addresses are; the server has one if the operator supplies a database.
-pub trait Places: Send + Sync {
-    /// Where an address is.
-    fn place(&self, address: IpAddr) -> Option<Place>;
-}
-
-static PLACES: OnceLock<Arc<dyn Places>> = OnceLock::new();
-
-/// Says once a process who knows where addresses are. It is the process's and not the query's, because a call must be
-/// rebuilt from its name alone on whichever machine runs it. `false` if it was said before.
-pub fn set_places(places: Arc<dyn Places>) -> bool {
-    PLACES.set(places).is_ok()
-}
-
-pub(super) fn place_of(address: IpAddr) -> Option<Place> {
-    PLACES.get()?.place(address)
-}
 
 use Param::{Json as AnyJson, Long, Text, Texted};
 const BOOL: Ret = Ret::Is(Type::Bool);
@@ -194,31 +159,7 @@ fn cidrs(from: u32, to: u32) -> Vec<Json> {
     out
 }
 
-fn place<'a>(r: &'a Row<'a>) -> Out<'a> {
-    let Ok(address) = r.text(0).trim().parse::<IpAddr>() else { return Out::Null };
-    let Some(place) = place_of(address) else { return Out::Text("{}".to_owned()) };
-    let text = |v: Option<String>| v.map_or(Json::Null, Json::Text);
-    let real = |v: Option<f64>| v.map_or(Json::Null, Json::Real);
-    let items = [
-        ("country", text(place.country)),
-        ("state", text(place.state)),
-        ("city", text(place.city)),
-        ("latitude", real(place.latitude)),
-        ("longitude", real(place.longitude)),
-    ];
-    Out::Text(Json::Bag(items.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()).json())
-}
-
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::row(
-        "geo_info_from_ip_address",
-        NONE,
-        &[Texted],
-        Ret::Is(Type::Dynamic),
-        "Where an address is: country, state, city, latitude, longitude.",
-        "geo_info_from_ip_address('20.53.203.50')",
-        place,
-    ),
     Function::row(
         "ipv4_compare",
         NONE,

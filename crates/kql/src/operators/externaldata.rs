@@ -16,7 +16,7 @@ const ROWS_MAX: usize = 1_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// Fields between these characters, in quotes where need be.
-    Fields(char),
+    Fields(u8),
     /// One column: the line.
     Lines,
     /// JSON: an array of objects, or objects one after the other.
@@ -50,14 +50,14 @@ pub(crate) fn bind(
             url.split(['?', ';']).next().unwrap_or_default().rsplit('.').next().unwrap_or_default().to_lowercase();
         let word = format.clone().unwrap_or(ending);
         let form = match word.as_str() {
-            "tsv" | "tsve" => Form::Fields('\t'),
-            "psv" => Form::Fields('|'),
-            "scsv" => Form::Fields(';'),
+            "tsv" | "tsve" => Form::Fields(b'\t'),
+            "psv" => Form::Fields(b'|'),
+            "scsv" => Form::Fields(b';'),
             "txt" | "raw" => Form::Lines,
             "json" | "multijson" | "singlejson" => Form::Json,
             // Lists of one column are most often plain text with an ending of their own.
-            "csv" => Form::Fields(','),
-            _ if format.is_none() => Form::Fields(','),
+            "csv" => Form::Fields(b','),
+            _ if format.is_none() => Form::Fields(b','),
             other => {
                 b.refuse(place, format!("the format `{other}` of externaldata"));
                 return like;
@@ -105,9 +105,16 @@ fn read(
             }
         }
         Form::Fields(delimiter) => {
-            for record in records(text, delimiter).into_iter().skip(usize::from(skip)).take(ROWS_MAX) {
-                let row =
-                    fields.iter().enumerate().map(|(at, f)| convert(b, record.get(at).cloned(), f.kind)).collect();
+            for record in records(text, delimiter).skip(usize::from(skip)).take(ROWS_MAX) {
+                let record = match record {
+                    Ok(record) => record,
+                    Err(e) => {
+                        b.error("GQ104", place, format!("the file has no records of fields: {e}"));
+                        return;
+                    }
+                };
+                let cell = |at: usize| record.get(at).map(str::to_owned);
+                let row = fields.iter().enumerate().map(|(at, f)| convert(b, cell(at), f.kind)).collect();
                 rows.push(row);
             }
         }
@@ -145,48 +152,12 @@ fn read(
     }
 }
 
-/// Records of fields that may stand in double quotes, a quote within doubled.
-fn records(text: &str, delimiter: char) -> Vec<Vec<String>> {
-    let mut records = vec![];
-    let mut record: Vec<String> = vec![];
-    let mut field = String::new();
-    let (mut quoted, mut begun) = (false, false);
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                field.push('"');
-                let _ = chars.next();
-            }
-            '"' if quoted => quoted = false,
-            '"' if field.is_empty() => {
-                quoted = true;
-                begun = true;
-            }
-            c if quoted => field.push(c),
-            '\r' => {}
-            '\n' => {
-                if begun || !field.is_empty() || !record.is_empty() {
-                    record.push(std::mem::take(&mut field));
-                    records.push(std::mem::take(&mut record));
-                    if records.len() > ROWS_MAX {
-                        return records;
-                    }
-                }
-                begun = false;
-            }
-            c if c == delimiter => {
-                record.push(std::mem::take(&mut field));
-                begun = true;
-            }
-            c => field.push(c),
-        }
-    }
-    if begun || !field.is_empty() || !record.is_empty() {
-        record.push(field);
-        records.push(record);
-    }
-    records
+/// Records of fields that may stand in double quotes, a quote within doubled; empty lines are none. A record may have
+/// fewer or more fields than the others.
+fn records(text: &str, delimiter: u8) -> impl Iterator<Item = Result<csv::StringRecord, csv::Error>> + '_ {
+    let mut reader = csv::ReaderBuilder::new();
+    reader.has_headers(false).flexible(true).delimiter(delimiter);
+    reader.from_reader(text.as_bytes()).into_records()
 }
 
 #[cfg(test)]
@@ -195,6 +166,19 @@ mod tests {
 
     #[test]
     fn quoted_fields_may_hold_the_delimiter_and_line_ends() {
-        assert_eq!(records("a,\"b,\"\"c\"\"\nd\"\r\n\ne,", ','), vec![vec!["a", "b,\"c\"\nd"], vec!["e", ""]]);
+        for (text, delimiter, expected) in [
+            ("a,\"b,\"\"c\"\"\nd\"\r\n\ne,", b',', vec![vec!["a", "b,\"c\"\nd"], vec!["e", ""]]),
+            ("a|b\nc", b'|', vec![vec!["a", "b"], vec!["c"]]),
+            (
+                "\"\"\n\"never closed, it goes on\nto the end",
+                b',',
+                vec![vec![""], vec!["never closed, it goes on\nto the end"]],
+            ),
+            ("", b',', vec![]),
+        ] {
+            let found: Vec<Vec<String>> =
+                records(text, delimiter).map(|r| r.unwrap().iter().map(str::to_owned).collect()).collect();
+            assert_eq!(found, expected, "{text}");
+        }
     }
 }

@@ -15,7 +15,7 @@ const OPEN: &[(&str, &str)] = &[(
 fn check(case: &Value, estate: &Estate) -> Result<(), String> {
     let query = case["query"].as_str().unwrap();
     let expect = &case["expect"];
-    let analysis = analyze(query, estate, &Context { now: NOW });
+    let analysis = analyze(query, estate, &Context::at(NOW));
     if let Some(diagnostic) = expect.get("diagnostic").and_then(Value::as_str) {
         let code = diagnostic.split(' ').next().unwrap_or_default();
         return if analysis.diagnostics.iter().any(|d| d.code == code) {

@@ -382,7 +382,7 @@ fn what_is_wrong_is_said_with_its_number_and_place() {
     let estate = Estate::new(1, 1);
     let mut wrong = vec![];
     for (query, code, at) in REFUSED {
-        let analysis = garrison_kql::analyze(query, &estate, &garrison_kql::Context { now: crate::estate::NOW });
+        let analysis = garrison_kql::analyze(query, &estate, &garrison_kql::Context::at(crate::estate::NOW));
         let found =
             analysis.diagnostics.iter().any(|d| d.code == *code && query.get(d.span.start..d.span.end) == Some(at));
         if !found {

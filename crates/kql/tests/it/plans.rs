@@ -11,7 +11,7 @@ fn scans(query: &str) -> Vec<String> {
     let estate = Estate::new(4, 4);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let engine = Engine::new();
-    let planned = runtime.block_on(garrison_kql::plan(query, &estate, &Context { now: NOW }, &engine)).unwrap();
+    let planned = runtime.block_on(garrison_kql::plan(query, &estate, &Context::at(NOW), &engine)).unwrap();
     let plan = engine.0.state().optimize(&planned.plan).unwrap();
     let mut found = vec![];
     plan.apply(|node| {
@@ -62,7 +62,7 @@ const HOUR: i64 = 3_600_000_000;
 fn the_span_of_time_of_each_table_is_told() {
     let estate = Estate::new(1, 1);
     let check = |query: &str, want: &[(&str, Option<i64>, Option<i64>)]| {
-        let analysis = analyze(query, &estate, &Context { now: NOW });
+        let analysis = analyze(query, &estate, &Context::at(NOW));
         let want: Vec<TableUse> =
             want.iter().map(|(t, from, to)| TableUse { table: (*t).to_owned(), from: *from, to: *to }).collect();
         assert_eq!(analysis.tables, want, "{query} {:?}", analysis.diagnostics);
@@ -100,7 +100,7 @@ fn a_text_of_variables_that_double_each_other_is_refused() {
         query.push_str(&format!("let v{n} = union v{}, v{};", n - 1, n - 1));
     }
     query.push_str("v39 | count");
-    let analysis = analyze(&query, &Estate::new(1, 1), &Context { now: NOW });
+    let analysis = analyze(&query, &Estate::new(1, 1), &Context::at(NOW));
     assert!(analysis.diagnostics.iter().any(|d| d.code == "GQ110"), "{:?}", analysis.diagnostics);
 }
 
@@ -114,8 +114,8 @@ fn broken_texts_have_findings_and_never_a_panic() {
         (top 1 by z) | partition by DeviceName (take 1) | search 'a' and b | find in (Device*) where x == 1 project y | render timechart";
     // Every seventh place: cuts fall into every kind of word, and the test stays short.
     for at in text.char_indices().map(|(at, _)| at).step_by(7) {
-        let _ = analyze(&text[..at], &estate, &Context { now: NOW });
-        let _ = analyze(&text[at..], &estate, &Context { now: NOW });
+        let _ = analyze(&text[..at], &estate, &Context::at(NOW));
+        let _ = analyze(&text[at..], &estate, &Context::at(NOW));
     }
 }
 
@@ -124,7 +124,7 @@ fn deep_texts_are_read_or_refused_on_a_small_stack() {
     // As small as the stack of a server's thread.
     let check = |query: String| {
         let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(move || {
-            let _ = analyze(&query, &Estate::new(1, 1), &Context { now: NOW });
+            let _ = analyze(&query, &Estate::new(1, 1), &Context::at(NOW));
         });
         thread.unwrap().join().unwrap();
     };

@@ -69,7 +69,7 @@ pub fn run(query: &str, catalog: &dyn Catalog) -> Result<Answer, String> {
 }
 
 pub async fn run_on(query: &str, catalog: &dyn Catalog, engine: &Engine) -> Result<Answer, String> {
-    let planned = garrison_kql::plan(query, catalog, &Context { now: NOW }, engine).await.map_err(|e| match e {
+    let planned = garrison_kql::plan(query, catalog, &Context::at(NOW), engine).await.map_err(|e| match e {
         Failure::Text(all) => format!(
             "refused: {}",
             all.iter().map(|d| format!("{} {} at {}", d.code, d.message, d.span.start)).collect::<Vec<_>>().join("; ")

@@ -24,11 +24,15 @@ impl Places for Database {
     }
 }
 
-/// Opens the database for all queries of this process.
-pub(super) fn open(path: &Path) -> anyhow::Result<()> {
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("kind", &self.0.metadata().database_type).finish_non_exhaustive()
+    }
+}
+
+/// Opens the database.
+pub(super) fn open(path: &Path) -> anyhow::Result<Arc<dyn Places>> {
     let database = Reader::open_readfile(path)
         .with_context(|| format!("cannot read the database of places `{}`", path.display()))?;
-    // Another server in the same process (tests) has opened one already; it stays.
-    garrison_kql::functions::set_places(Arc::new(Database(database)));
-    Ok(())
+    Ok(Arc::new(Database(database)))
 }

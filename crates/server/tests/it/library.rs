@@ -113,7 +113,7 @@ impl kql::Host for Session {
 async fn count(query: &str, rows: &BTreeMap<String, Vec<Value>>) -> Result<usize, String> {
     let recorded = Recorded::new(rows)?;
     let session = Session(SessionContext::new());
-    let planned = kql::plan(query, &recorded, &kql::Context { now: NOW }, &session).await.map_err(|e| match e {
+    let planned = kql::plan(query, &recorded, &kql::Context::at(NOW), &session).await.map_err(|e| match e {
         kql::Failure::Text(diagnostics) => {
             let told = diagnostics.iter().map(|d| {
                 let (line, column) = d.place(query);

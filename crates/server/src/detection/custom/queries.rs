@@ -83,13 +83,25 @@ pub trait Queries: Send + Sync {
 /// The rows of the lake.
 pub struct LakeQueries {
     lake: Arc<Lake>,
+    places: Option<Arc<dyn kql::functions::Places>>,
 }
 
 impl LakeQueries {
     /// Over a tenant's lake.
     #[must_use]
     pub fn new(lake: Arc<Lake>) -> Self {
-        Self { lake }
+        Self { lake, places: None }
+    }
+
+    /// With what is known of where addresses are.
+    #[must_use]
+    pub fn knowing(mut self, places: Option<Arc<dyn kql::functions::Places>>) -> Self {
+        self.places = places;
+        self
+    }
+
+    fn context(&self, now: Micros) -> kql::Context {
+        kql::Context { now: now.0, places: self.places.clone() }
     }
 }
 
@@ -152,13 +164,13 @@ fn not_row_wise(plan: &LogicalPlan, tables: &mut usize) -> Option<String> {
 
 impl Queries for LakeQueries {
     fn analyze(&self, text: &str, now: Micros) -> Result<kql::Analysis, String> {
-        Ok(kql::analyze(text, &self.catalog(None, None, None), &kql::Context { now: now.0 }))
+        Ok(kql::analyze(text, &self.catalog(None, None, None), &self.context(now)))
     }
 
     fn run(&self, ask: Ask) -> BoxFuture<'_, Result<Found, String>> {
         async move {
             let catalog = self.catalog(ask.range, ask.ingested, ask.rows);
-            let run = tokio::spawn(run(catalog, ask.text, ask.now, ask.rows_max));
+            let run = tokio::spawn(run(catalog, ask.text, self.context(ask.now), ask.rows_max));
             let stop = run.abort_handle();
             match tokio::time::timeout(TIME_MAX, run).await {
                 Ok(Ok(found)) => found,
@@ -175,7 +187,7 @@ impl Queries for LakeQueries {
     fn stream_refusal<'a>(&'a self, text: &'a str, now: Micros) -> BoxFuture<'a, Option<String>> {
         async move {
             let catalog = self.catalog(None, None, None);
-            match kql::plan(text, &catalog, &kql::Context { now: now.0 }, &NoHost).await {
+            match kql::plan(text, &catalog, &self.context(now), &NoHost).await {
                 Ok(planned) => not_row_wise(&planned.plan, &mut 0),
                 Err(kql::Failure::Host(error)) => Some(error.to_string()),
                 Err(error) => Some(failure(error, text)),
@@ -196,11 +208,10 @@ impl LakeQueries {
     }
 }
 
-async fn run(catalog: LakeCatalog, text: String, now: Micros, rows_max: usize) -> Result<Found, String> {
+async fn run(catalog: LakeCatalog, text: String, context: kql::Context, rows_max: usize) -> Result<Found, String> {
     let session = session().map_err(|e| told(&e))?;
     let host = SessionHost { session: session.clone() };
-    let planned =
-        kql::plan(&text, &catalog, &kql::Context { now: now.0 }, &host).await.map_err(|e| failure(e, &text))?;
+    let planned = kql::plan(&text, &catalog, &context, &host).await.map_err(|e| failure(e, &text))?;
     // One more than may be returned tells whether there are more.
     let limited = LogicalPlanBuilder::from(planned.plan).limit(0, Some(rows_max.saturating_add(1)));
     let plan = limited.and_then(LogicalPlanBuilder::build).map_err(|e| told(&e))?;
