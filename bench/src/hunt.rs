@@ -53,28 +53,46 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let files: Vec<PathBuf> = snapshot.files.iter().map(|file| snapshot.folder.join(&file.path)).collect();
         tables.insert((*name).to_owned(), files);
     }
-    let mut peer = Peer::start(&cache, &tables, threads)?;
-    println!("  {} threads each; beside {}; medians of {} runs in turn\n", threads, peer.name, options.rounds);
-    println!("| query | rows | read | first, ms | ours, ms | peer, ms | ratio |");
-    println!("|---|---|---|---|---|---|---|");
+    let mut peer = Peer::start("duckdb", &cache, &tables, threads)?;
+    let other = Peer::start("clickhouse", &cache, &tables, threads);
+    let mut other = other.map_err(|error| println!("  ClickHouse skipped because {error:#}")).ok();
+    let beside = other.as_ref().map_or_else(String::new, |other| format!(" and {}", other.name));
+    println!("  {} threads each; beside {}{beside}; medians of {} runs in turn\n", threads, peer.name, options.rounds);
+    println!("| query | rows | read | first, ms | ours, ms | DuckDB, ms | ratio | ClickHouse, ms | ratio |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     let (mut logarithms, mut worst, mut differ) = (0.0, 0.0_f64, Vec::new());
-    let mut refused = Vec::new();
+    let (mut refused, mut other_logarithms) = (Vec::new(), Vec::new());
     for query in &list {
         let engine = Engine::cold(&lake, data::END)?;
         let first = match runtime.block_on(engine.run(&query.kql, threads)) {
             Ok(first) => first,
             Err(error) => {
-                println!("| {} | | | | | | refused |", query.name);
+                println!("| {} | | | | | | refused | | |", query.name);
                 refused.push(format!("{}: {error:#}", query.name));
                 continue;
             }
         };
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let mut last = peer.ask(&query.sql)?;
+        // The second peer only shows its time: its answers are compared by their number.
+        let mut with = other.as_mut();
+        if let Some(answer) = with.as_mut().map(|other| other.ask(&query.sql)) {
+            match answer {
+                Ok(answer) if answer.rows == last.rows => {}
+                Ok(answer) => differ.push(format!("{} (ClickHouse has {} rows)", query.name, answer.rows)),
+                Err(error) => {
+                    println!("  ClickHouse skipped for `{}` because {error:#}", query.name);
+                    with = None;
+                }
+            }
+        }
         for _ in 0..options.rounds {
             ours.push(runtime.block_on(engine.run(&query.kql, threads))?.seconds);
             last = peer.ask(&query.sql)?;
             theirs.push(last.seconds);
+            if let Some(other) = &mut with {
+                others.push(other.ask(&query.sql)?.seconds);
+            }
         }
         let same = first.rows() == last.rows && (query.any_rows || first.checksum()? == last.checksum);
         if !same {
@@ -85,23 +103,34 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         logarithms += ratio.ln();
         worst = worst.max(ratio);
         println!(
-            "| {} | {} | {} | {:.0} | {:.1} | {:.1} | {:.2} |",
+            "| {} | {} | {} | {:.0} | {:.1} | {:.1} | {:.2} | {} |",
             query.name,
             first.rows(),
             first.pruning(),
             first.seconds * 1e3,
             ours * 1e3,
             theirs * 1e3,
-            ratio
+            ratio,
+            if others.is_empty() {
+                " | ".to_owned()
+            } else {
+                let others = harness::percentile(&mut others, 0.5);
+                other_logarithms.push((ours / others).ln());
+                format!("{:.1} | {:.2}", others * 1e3, ours / others)
+            }
         );
     }
     let count = list.len() - refused.len();
     println!("\n  geometric mean {:.2}, worst {worst:.2}, {count} queries", (logarithms / count.max(1) as f64).exp());
+    if !other_logarithms.is_empty() {
+        let mean = (other_logarithms.iter().sum::<f64>() / other_logarithms.len() as f64).exp();
+        println!("  beside ClickHouse: geometric mean {mean:.2}, {} queries", other_logarithms.len());
+    }
     println!("  load at the end: {}", harness::machine());
     for line in &refused {
         println!("  refused: {line}");
     }
-    drop(peer);
+    drop((peer, other));
     if options.analysts > 0 && options.only.is_empty() {
         crowd::run(&lake, &cache, options.analysts, threads)?;
     }

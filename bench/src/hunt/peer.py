@@ -1,10 +1,11 @@
 """Runs SQL for the benchmark: one JSON request a line on standard input, one JSON answer a line on standard output.
 
-DuckDB stays open over all requests. The answer's rows are told as a count and a checksum, made after the clock stopped.
+The engine stays open over all requests. The answer's rows are told as a count and a checksum, made after the clock stopped.
 """
 
 import datetime
 import json
+import os
 import sys
 import time
 import zlib
@@ -59,9 +60,53 @@ class DuckDb:
         return seconds, rows
 
 
+# The few functions that ClickHouse calls otherwise.
+CLICKHOUSE = [
+    ('make_timestamptz(epoch_us("Timestamp") // 3600000000 * 3600000000)',
+     'fromUnixTimestamp64Micro(intDiv(toUnixTimestamp64Micro("Timestamp"), 3600000000) * 3600000000)'),
+    ("make_timestamptz(", "fromUnixTimestamp64Micro("),
+    ("arg_max(", "argMax("),
+    ("regexp_matches(", "match("),
+]
+
+
+class ClickHouse:
+    def __init__(self, tables, threads):
+        import chdb
+        from chdb import session
+
+        self.name = f"ClickHouse (chdb {chdb.__version__})"
+        self.session = session.Session()
+        self.session.query(f"SET max_threads = {threads}")
+        self.session.query("SET session_timezone = 'UTC'")
+        for table, files in tables.items():
+            folder = os.path.commonpath(files) if len(files) > 1 else os.path.dirname(files[0])
+            listed = ",".join(os.path.relpath(file, folder) for file in files)
+            self.session.query(f"CREATE VIEW {table} AS SELECT * FROM file('{folder}/{{{listed}}}', 'Parquet')")
+
+    def run(self, sql):
+        import pyarrow
+
+        for duckdb, clickhouse in CLICKHOUSE:
+            sql = sql.replace(duckdb, clickhouse)
+        start = time.perf_counter()
+        answer = self.session.query(sql, "ArrowStream").bytes()
+        seconds = time.perf_counter() - start
+        if not answer:
+            return seconds, []
+        table = pyarrow.ipc.open_stream(answer).read_all()
+        columns = [[cell.decode() if isinstance(cell, bytes) else cell for cell in c.to_pylist()] for c in table.columns]
+        return seconds, list(zip(*columns))
+
+
 def main():
     setup = json.loads(sys.stdin.readline())
-    peer = DuckDb(setup["tables"], setup["threads"])
+    engines = {"duckdb": DuckDb, "clickhouse": ClickHouse}
+    try:
+        peer = engines[setup["engine"]](setup["tables"], setup["threads"])
+    except ImportError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return
     print(json.dumps({"name": peer.name}), flush=True)
     for line in sys.stdin:
         try:

@@ -1,4 +1,4 @@
-//! The peer: DuckDB in a Python process that stays open, over the very same files.
+//! The peers: DuckDB, and ClickHouse as a library, each in a Python process that stays open, over the very same files.
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -31,6 +31,10 @@ fn python(cache: &Path) -> anyhow::Result<PathBuf> {
     if !ready.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb>=2", "pyarrow"]))?;
+        // Where it does not install, the table has no column for it.
+        if let Err(error) = run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "chdb"])) {
+            println!("  chdb skipped because {error:#}");
+        }
         std::fs::write(&ready, "")?;
     }
     Ok(python)
@@ -45,7 +49,13 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
 }
 
 impl Peer {
-    pub fn start(cache: &Path, tables: &BTreeMap<String, Vec<PathBuf>>, threads: usize) -> anyhow::Result<Self> {
+    /// Starts `engine`: `duckdb` or `clickhouse`.
+    pub fn start(
+        engine: &str,
+        cache: &Path,
+        tables: &BTreeMap<String, Vec<PathBuf>>,
+        threads: usize,
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(python(cache)?)
             .args(["-c", include_str!("peer.py")])
             .stdin(Stdio::piped())
@@ -54,8 +64,12 @@ impl Peer {
             .context("cannot start the peer")?;
         let mut input = child.stdin.take().context("the peer has no input")?;
         let mut output = BufReader::new(child.stdout.take().context("the peer has no output")?);
-        writeln!(input, "{}", json!({"tables": tables, "threads": threads}))?;
-        let name = read(&mut output)?["name"].as_str().unwrap_or_default().to_owned();
+        writeln!(input, "{}", json!({"engine": engine, "tables": tables, "threads": threads}))?;
+        let hello = read(&mut output)?;
+        if let Some(error) = hello["error"].as_str() {
+            bail!("{error}");
+        }
+        let name = hello["name"].as_str().unwrap_or_default().to_owned();
         Ok(Self { child, input, output, name })
     }
 
