@@ -9,6 +9,7 @@
 //! asynchronous: it notes what it needs, goes on with an unknown, and is run again when the answers are there.
 
 pub(crate) mod calls;
+pub(crate) mod elements;
 pub(crate) mod environment;
 pub(crate) mod names;
 pub(crate) mod naming;
@@ -147,6 +148,10 @@ pub(crate) struct Binder<'a> {
     pub steps: Vec<Step>,
     /// Spans inside a text of ours (a product function) are not the user's: findings are put here instead.
     pub inside: Option<Span>,
+    /// What expressions at hand may name besides columns: steps of `scan`, parts of a graph's pattern.
+    pub elements: Vec<elements::Element>,
+    /// Tables of what was asked for beforehand: the plan at the end does not read them any more.
+    pub read: Vec<crate::TableUse>,
     fresh: usize,
     /// The query asks about the order of rows somewhere.
     pub ordered: bool,
@@ -179,6 +184,8 @@ impl<'a> Binder<'a> {
             aggregates: None,
             steps: vec![],
             inside: None,
+            elements: vec![],
+            read: vec![],
             fresh: 0,
             ordered,
         }
@@ -260,6 +267,9 @@ impl<'a> Binder<'a> {
 
     /// Rows that have to be known now: `None` in an analysis, and until they are.
     pub(crate) fn ask_rows(&mut self, span: Span, plan: &LogicalPlan, rows_max: usize) -> Option<Vec<RecordBatch>> {
+        if self.rehearsal == 0 {
+            crate::lower::table_use::merge(&mut self.read, crate::lower::table_use::tables(plan));
+        }
         match self.ask(span, || Need::Rows(plan.clone(), rows_max)) {
             Some(Answer::Rows(rows)) => Some(rows),
             _ => None,

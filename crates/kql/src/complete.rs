@@ -76,6 +76,7 @@ pub const OPERATORS: &[&str] = &[
     "render",
     "sample",
     "sample-distinct",
+    "scan",
     "search",
     "serialize",
     "sort by",

@@ -3,11 +3,13 @@
 
 pub(crate) mod bags;
 pub(crate) mod capture;
+pub(crate) mod evaluate;
 pub(crate) mod expand;
 pub(crate) mod fold;
 pub(crate) mod kernel;
 pub(crate) mod predicate;
 pub(crate) mod relation;
+pub(crate) mod sequences;
 pub(crate) mod series;
 pub(crate) mod source;
 pub(crate) mod table_use;

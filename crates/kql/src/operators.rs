@@ -12,6 +12,7 @@ pub(crate) mod partition;
 pub(crate) mod print;
 pub(crate) mod product;
 pub(crate) mod project;
+pub(crate) mod scan;
 pub(crate) mod search;
 pub(crate) mod shape;
 pub(crate) mod sort;
@@ -94,7 +95,7 @@ pub(crate) fn bind(b: &mut Binder<'_>, operator: &Operator, input: Option<Relati
         K::TopNested(levels) => top_nested::bind(b, levels, input, span),
         K::TopHitters { count, of, by } => top_nested::hitters(b, count, of, by.as_ref(), input, span),
         K::Partition { properties, by, body } => partition::bind(b, properties, by, body, input, span),
-        K::Scan { .. } => refused(b, operator, "scan"),
+        K::Scan { .. } => scan::bind(b, &operator.kind, input, span),
         K::MakeGraph { .. } => refused(b, operator, "make-graph"),
         K::GraphMatch { .. } => refused(b, operator, "graph-match"),
         K::GraphShortestPaths { .. } => refused(b, operator, "graph-shortest-paths"),

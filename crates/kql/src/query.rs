@@ -67,8 +67,8 @@ pub enum Failure {
     Host(#[from] crate::HostError),
 }
 
-/// Rounds of running what must be known first: a part within a part within a part takes one each.
-const ROUNDS_MAX: usize = 32;
+/// Parts of a query that are run before it, one in each round of reading: more is no query that a person wrote.
+const ROUNDS_MAX: usize = 256;
 
 /// What one reading of a text gives.
 struct Reading {
@@ -76,6 +76,7 @@ struct Reading {
     render: Option<Render>,
     diagnostics: Vec<Diagnostic>,
     needs: Vec<(NeedKey, Need)>,
+    read: Vec<TableUse>,
 }
 
 fn read(
@@ -105,7 +106,7 @@ fn read(
     };
     let mut diagnostics = binder.diagnostics;
     diagnostics.sort_by_key(|d| (d.span, std::cmp::Reverse(d.severity)));
-    Reading { relation, render: binder.render, diagnostics, needs: binder.needs }
+    Reading { relation, render: binder.render, diagnostics, needs: binder.needs, read: binder.read }
 }
 
 /// The answer: its columns and no hidden ones, in the order that its rows have.
@@ -121,6 +122,14 @@ fn finished(relation: Relation) -> datafusion::common::Result<Relation> {
     Ok(bare)
 }
 
+/// Tables of the plan, and of what was run before it.
+fn tables_of(relation: &Relation, read: Vec<TableUse>) -> Vec<TableUse> {
+    let mut tables = table_use::tables(&relation.plan);
+    table_use::merge(&mut tables, read);
+    tables.sort_unstable_by(|a, b| a.table.cmp(&b.table));
+    tables
+}
+
 fn columns(relation: &Relation) -> Vec<Column> {
     relation.fields.iter().map(Column::from).collect()
 }
@@ -134,7 +143,7 @@ pub fn analyze(text: &str, catalog: &dyn Catalog, context: &Context) -> Analysis
     let known = reading.relation.as_ref().filter(|r| !broken && !r.open);
     Analysis {
         columns: known.map(columns),
-        tables: reading.relation.as_ref().map(|r| table_use::tables(&r.plan)).unwrap_or_default(),
+        tables: reading.relation.as_ref().map(|r| tables_of(r, reading.read)).unwrap_or_default(),
         render: reading.render,
         diagnostics: reading.diagnostics,
     }
@@ -151,15 +160,15 @@ pub async fn plan(text: &str, catalog: &dyn Catalog, context: &Context, host: &d
             return outcome;
         }
         outcome?;
-        for (key, need) in needs {
-            let answer = match need {
-                Need::Rows(plan, rows_max) => Answer::Rows(host.rows(plan, rows_max).await?),
-                Need::External(address) => Answer::Bytes(host.external(&address).await?),
-            };
-            answers.insert(key, answer);
-        }
+        // Only the first one is certain to wait for no other: what stands after it was read without its answer.
+        let Some((key, need)) = needs.into_iter().next() else { continue };
+        let answer = match need {
+            Need::Rows(plan, rows_max) => Answer::Rows(host.rows(plan, rows_max).await?),
+            Need::External(address) => Answer::Bytes(host.external(&address).await?),
+        };
+        answers.insert(key, answer);
     }
-    let text = format!("parts of the query wait for each other more than {ROUNDS_MAX} deep");
+    let text = format!("more than {ROUNDS_MAX} parts of the query have to be run before it");
     Err(Failure::Text(vec![Diagnostic::error("GQ111", parsed.tree.span, text)]))
 }
 
@@ -178,7 +187,7 @@ fn step(
         Some(relation) if !broken => {
             let planned = Planned {
                 columns: columns(&relation),
-                tables: table_use::tables(&relation.plan),
+                tables: tables_of(&relation, reading.read),
                 plan: relation.plan,
                 render: reading.render,
                 diagnostics: reading.diagnostics,

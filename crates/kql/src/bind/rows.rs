@@ -218,6 +218,7 @@ impl Binder<'_> {
         self.level += 1;
         let aggregates = self.aggregates.take();
         let steps = std::mem::take(&mut self.steps);
+        let elements = std::mem::take(&mut self.elements);
         let mut relation = match &pipeline.source {
             Some(source) => Some(self.rows(source)),
             None => input,
@@ -230,6 +231,7 @@ impl Binder<'_> {
             }
             relation = Some(operators::bind(self, operator, relation));
         }
+        self.elements = elements;
         self.steps = steps;
         self.aggregates = aggregates;
         self.level -= 1;

@@ -263,6 +263,12 @@ impl Binder<'_> {
             self.error("KS182", span, "`$left` and `$right` can only stand in the conditions of a join");
             return Bound::unknown();
         }
+        if let ExprKind::Name(element) = &base.kind
+            && rows.field(&element.text).is_none()
+            && self.element(&element.text).is_some()
+        {
+            return self.property_of(&element.text, name);
+        }
         let base = self.scalar(base, rows);
         let label = match base.label.text() {
             Some(text) => Label::Implied(format!("{text}_{}", name.text)),

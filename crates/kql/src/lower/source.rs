@@ -137,6 +137,13 @@ pub(crate) fn batches(fields: Vec<Field>, batches: Vec<RecordBatch>) -> Result<R
     Ok(Relation::new(plan, fields))
 }
 
+/// Rows that were computed before, with hidden columns besides their fields.
+pub(crate) fn raw(schema: SchemaRef, batches: Vec<RecordBatch>, fields: Vec<Field>) -> Result<Relation> {
+    let provider = MemTable::try_new(schema, vec![batches])?;
+    let plan = LogicalPlanBuilder::scan(reference(INLINE), provider_as_source(Arc::new(provider)), None)?.build()?;
+    Ok(Relation::new(plan, fields))
+}
+
 /// One row without columns.
 pub(crate) fn unit() -> Relation {
     Relation::new(

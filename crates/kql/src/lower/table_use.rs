@@ -24,6 +24,19 @@ impl Bounds {
     }
 }
 
+/// Adds tables to those found; one that is read twice is bounded to what holds both readings.
+pub(crate) fn merge(found: &mut Vec<TableUse>, more: Vec<TableUse>) {
+    for this in more {
+        match found.iter_mut().find(|t| t.table == this.table) {
+            Some(have) => {
+                have.from = have.from.zip(this.from).map(|(a, b)| a.min(b));
+                have.to = have.to.zip(this.to).map(|(a, b)| a.max(b));
+            }
+            None => found.push(this),
+        }
+    }
+}
+
 /// Tables of a plan, each once: a table read twice is bounded to what holds both readings.
 pub(crate) fn tables(plan: &LogicalPlan) -> Vec<TableUse> {
     let mut found: Vec<TableUse> = vec![];
@@ -36,14 +49,7 @@ pub(crate) fn tables(plan: &LogicalPlan) -> Vec<TableUse> {
                 if table == INLINE {
                     continue;
                 }
-                let this = TableUse { table, from: bounds.from, to: bounds.to };
-                match found.iter_mut().find(|t| t.table == this.table) {
-                    Some(have) => {
-                        have.from = have.from.zip(this.from).map(|(a, b)| a.min(b));
-                        have.to = have.to.zip(this.to).map(|(a, b)| a.max(b));
-                    }
-                    None => found.push(this),
-                }
+                merge(&mut found, vec![TableUse { table, from: bounds.from, to: bounds.to }]);
             }
             LogicalPlan::Filter(filter) => {
                 let mut narrower = bounds;

@@ -10,3 +10,4 @@ mod plans;
 mod properties;
 mod run;
 mod second_engine;
+mod sequences;
