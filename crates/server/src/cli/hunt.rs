@@ -178,7 +178,14 @@ fn told(text: &str, error: CliError, printer: &Printer) -> CliError {
             if matches!(code.as_str(), "query_not_valid" | "timespan_not_valid") =>
         {
             report(text, &diagnostics, printer);
-            CliError::usage(title, hint.unwrap_or_default())
+            match diagnostics.iter().filter(|d| d.severity == "error").count() {
+                0 => CliError::usage(title, hint.unwrap_or_default()),
+                // Each is told above with its place.
+                1 => CliError::usage("the query was not run", "correct what is marked above"),
+                errors => {
+                    CliError::usage(format!("the query was not run: {errors} errors"), "correct what is marked above")
+                }
+            }
         }
         other => other,
     }

@@ -59,7 +59,9 @@ pub async fn token_run(command: TokenCommand, globals: &Globals) -> Result<(), C
             let made = client.post("/enrolment-tokens", &body).await?;
             if printer.is_table() {
                 printer.line(made["token"].as_str().unwrap_or_default());
-                eprintln!("The token holds for {expires_hours} hours and {uses} machines. It is not shown again.");
+                let several = |count: i64, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
+                let (hours, machines) = (several(expires_hours, "hour"), several(uses, "machine"));
+                eprintln!("The token holds for {hours} and {machines}. It is not shown again.");
                 return Ok(());
             }
             printer.json(&made)
