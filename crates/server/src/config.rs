@@ -1,10 +1,12 @@
 //! Configuration of `garrison serve`: one versioned TOML file, unknown keys refused, all problems reported at once.
 //! Order: flag, environment, file, default.
 
+mod geographies;
 mod hunting;
 mod reader;
 
 use crate::hunting::HuntingSettings;
+use crate::plane::Geographies;
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +52,8 @@ pub struct Config {
     pub detection_alerts_per_run: usize,
     /// Hunting.
     pub hunting: HuntingSettings,
+    /// Where data may rest.
+    pub geographies: Geographies,
 }
 
 /// Bounds at the gateway and in ingest.
@@ -122,6 +126,7 @@ impl Config {
             disk_floor_bytes: 256 << 20,
             detection_alerts_per_run: crate::detection::custom::ALERTS_PER_RUN,
             hunting: HuntingSettings::default(),
+            geographies: Geographies::default(),
         }
     }
 
@@ -191,6 +196,7 @@ impl Config {
             r.number("workers", 0..=256, &mut l.workers);
         });
         hunting::read(&mut root, &mut c.hunting);
+        geographies::read(&mut root, &mut c.geographies);
         root.finish().map_err(|problems| ConfigError { problems })?;
         c.check()?;
         Ok(c)
@@ -215,6 +221,7 @@ impl Config {
         if h.query_memory_bytes > h.memory_bytes {
             problems.push("hunting.memory_bytes: must be at least hunting.query_memory_bytes".to_owned());
         }
+        problems.extend(self.geographies.problems(&self.data));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
 
@@ -242,6 +249,28 @@ mod tests {
     fn an_open_address_needs_tls() {
         let error = Config::parse("version = 1\n[listen]\nhttp = \"0.0.0.0:80\"", "/x").unwrap_err();
         assert!(error.problems[0].contains("not loopback"), "{error}");
+    }
+
+    #[test]
+    fn geographies_are_read_over_those_that_every_server_knows() {
+        let text = "version = 1\n[tenant]\ngeography = \"ca\"\n[geographies.CA]\nname = \"Canada\"\n\
+                    locations = [\"canadacentral\"]\n[geographies.EU]\nlake = \"/srv/eu/lake/\"\n";
+        let c = Config::parse(text, "/x").unwrap();
+        assert_eq!(c.geographies.list(), "AU, CA, CH, EU, IN, UK, US");
+        assert_eq!(c.geographies.of_location("Canada Central").unwrap().as_str(), "CA");
+        let eu = garrison_model::Geography::new("EU").unwrap();
+        assert_eq!(c.geographies.get(&eu).unwrap().lake, "/srv/eu/lake");
+        for (bad, part) in [
+            ("[geographies.CA]\nlake = \"../x\"", "geographies.CA.lake"),
+            ("[geographies.CA]\nlocations = [\"westeurope\"]", "lies in"),
+            ("[geographies.CA]\nlake = \"/x/geographies/eu\"", "one place"),
+            ("[geographies.\"a b\"]", "no code"),
+            ("[geographies.CA]\nroot = \"x\"", "geographies.CA.root"),
+            ("[tenant]\ngeography = \"CA\"", "no geography `CA`"),
+        ] {
+            let error = Config::parse(&format!("version = 1\n{bad}\n"), "/x").unwrap_err().to_string();
+            assert!(error.contains(part), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod incidents;
 pub mod ingest;
 pub mod metrics;
+pub mod plane;
 pub mod serve;
 pub mod shared;
 

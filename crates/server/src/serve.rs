@@ -18,6 +18,7 @@ use crate::identity::keys::private_file_write;
 use crate::incidents::Incidents;
 use crate::ingest::{Ingest, Observer};
 use crate::metrics::Metrics;
+use crate::plane::Plane;
 use crate::shared::Shared;
 use anyhow::Context as _;
 use garrison_lake::{Lake, LakeConfig};
@@ -88,12 +89,14 @@ impl Server {
         };
         let identity = Identity::open(db.clone(), data.join("keys"), now).await?;
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
+        let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
         let shared = Arc::new(Shared {
             tenant,
             data,
             db,
             identity,
             fleet,
+            plane,
             lake: Arc::new(lake),
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),

@@ -5,6 +5,7 @@ use crate::db::Db;
 use crate::fleet::Fleet;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::plane::Plane;
 use garrison_model::{Micros, TenantId};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub identity: Identity,
     /// Devices.
     pub fleet: Arc<Fleet>,
+    /// The cloud plane: tenants, subscriptions, machines, plans.
+    pub plane: Arc<Plane>,
     /// The lake of the tenant.
     pub lake: Arc<garrison_lake::Lake>,
     /// Counters.

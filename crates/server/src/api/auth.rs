@@ -29,6 +29,13 @@ const ADMIN: &[&str] = &["enrolment-tokens", "api-tokens", "users"];
 /// Paths below `hunting` whose changes are for analysts.
 const CHANGES: &[&str] = &["hunting/detections", "hunting/indicators", "hunting/retro"];
 
+/// Paths of the cloud plane: reading is for everybody, changes cost money or move protection and are for administrators.
+const PLANE: &[&str] =
+    &["tenant", "geographies", "subscriptions", "machines", "plans", "exclusions", "coverage", "fleet", "usage"];
+
+/// What is sent below [`PLANE`] only to be looked at.
+const PREVIEWS: &[&str] = &["plans/preview", "usage/forecast"];
+
 /// What a request needs; the whole table of rights. Pure.
 pub fn access(method: &Method, path: &str) -> Access {
     if super::hunting_aliases::is_alias(path) {
@@ -44,6 +51,8 @@ pub fn access(method: &Method, path: &str) -> Access {
             _ => Access::Role(Role::Reader),
         },
         _ if ADMIN.contains(&first) => Access::Role(Role::Admin),
+        _ if PLANE.contains(&first) && !read && !PREVIEWS.contains(&rest) => Access::Role(Role::Admin),
+        _ if PLANE.contains(&first) => Access::Role(Role::Reader),
         "devices" if rest.ends_with("/revoke") => Access::Role(Role::Admin),
         // Asking what a rule or suppression would do changes nothing.
         "suppressions" if rest == "suppressions/preview" => Access::Role(Role::Reader),
@@ -145,6 +154,15 @@ mod tests {
             (&delete, "/api/v1/hunting/queries/x", R(Role::Reader)),
             (&post, "/v1.0/security/runHuntingQuery", R(Role::Reader)),
             (&post, "/api/advancedqueries/run", R(Role::Reader)),
+            (&get, "/api/v1/machines", R(Role::Reader)),
+            (&get, "/api/v1/coverage", R(Role::Reader)),
+            (&post, "/api/v1/plans/preview", R(Role::Reader)),
+            (&post, "/api/v1/plans/bulk", R(Role::Admin)),
+            (&Method::PUT, "/api/v1/subscriptions/x/plan", R(Role::Admin)),
+            (&patch, "/api/v1/machines/x", R(Role::Admin)),
+            (&delete, "/api/v1/exclusions/x", R(Role::Admin)),
+            (&post, "/api/v1/fleet/apply", R(Role::Admin)),
+            (&Method::PUT, "/api/v1/tenant", R(Role::Admin)),
             (&get, "/api/v1/nothing", R(Role::Reader)),
             (&get, "/healthz", Open),
             (&get, "/", Open),

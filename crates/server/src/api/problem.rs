@@ -64,6 +64,13 @@ problems! {
     IndicatorRefused = "indicator_not_valid" 400 "The indicator cannot be used.", "give a hash, an address or range, a domain or a URL, and the action audit";
     RetroRefused = "retro_hunt_not_valid" 400 "This cannot be hunted for.", "see docs/guides/hunting.md";
     RetroEnded = "retro_hunt_ended" 409 "The retro-hunt has ended.", "start another one";
+    GeographyFixed = "geography_fixed" 409 "The geography of a tenant cannot be changed.", "leave it as it is, or connect the machines to another tenant that was made in the other geography";
+    GeographyUnknown = "geography_unknown" 400 "There is no such geography, or the location lies in none.", "choose one of those named, or configure it in [geographies]";
+    PlanScope = "plan_scope" 400 "This plan cannot be set here.", "set Servers Plan 2 on the subscription; a single machine takes Off or P1, and DELETE lets it inherit again";
+    PlanLacks = "plan_lacks_feature" 403 "The plan in force does not hold this feature.", "switch on a plan that does; GET /api/v1/plans has the table";
+    NotEmpty = "not_empty" 409 "It holds machines still.", "move or remove the machines first";
+    PreviewStale = "preview_stale" 409 "The machines have changed since the preview.", "look at a new preview";
+    FleetFileRefused = "fleet_file_not_valid" 400 "The fleet file cannot be applied.", "see docs/reference/plane.md; nothing was changed";
     Internal = "internal" 500 "The server failed.", "try again; the server's log has the cause";
     Busy = "busy" 503 "The server is busy.", "try again in a moment";
     Timeout = "timeout" 504 "The request took too long.", "ask for less, such as a shorter time";
@@ -222,6 +229,31 @@ impl From<crate::detection::retro::RetroError> for ApiError {
             E::Indicator(error) => error.into(),
             other => Self::internal(&other),
         }
+    }
+}
+
+impl From<crate::plane::PlaneError> for ApiError {
+    fn from(error: crate::plane::PlaneError) -> Self {
+        use crate::plane::PlaneError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown(_) => Self::with(Kind::NotFound, text),
+            E::GeographyFixed { .. } => Self::with(Kind::GeographyFixed, text),
+            E::GeographyUnknown { .. } | E::Location { .. } => Self::with(Kind::GeographyUnknown, text),
+            E::PlanScope(_) | E::PlanOnGroup => Self::with(Kind::PlanScope, text),
+            E::NameTaken(_) | E::Exists(_) => Self::with(Kind::Conflict, text),
+            E::NotEmpty { .. } => Self::with(Kind::NotEmpty, text),
+            E::Value(_) | E::TooMany { .. } => Self::with(Kind::Invalid, text),
+            E::PreviewStale => Self::with(Kind::PreviewStale, text),
+            E::FleetFile(_) => Self::with(Kind::FleetFileRefused, text),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<garrison_model::PlanLacks> for ApiError {
+    fn from(error: garrison_model::PlanLacks) -> Self {
+        Self::with(Kind::PlanLacks, error.to_string())
     }
 }
 

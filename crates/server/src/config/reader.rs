@@ -88,6 +88,16 @@ impl Reader {
         self.problems = inner.problems;
     }
 
+    /// A section of sections with names of the operator's choice.
+    pub(super) fn sections(&mut self, key: &str, mut read: impl FnMut(&str, &mut Reader)) {
+        self.section(key, |outer| {
+            let names: Vec<String> = outer.table.keys().cloned().collect();
+            for name in names {
+                outer.section(&name, |inner| read(&name, inner));
+            }
+        });
+    }
+
     fn unknown(&mut self) {
         for key in std::mem::take(&mut self.table).keys() {
             self.problem(key, "is not known");

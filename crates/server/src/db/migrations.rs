@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = migrations![
     11 "0011_detection",
     20 "0020_hunting",
     21 "0021_custom_detections",
+    30 "0030_plane",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.
@@ -69,8 +70,24 @@ pub(super) async fn run(db: &Db) -> Result<(), DbError> {
     tx.commit().await
 }
 
+/// Replaces `{{AUTO_ID}}`, and leaves of the parts between `{{ONLY SQLITE}}`, `{{ONLY POSTGRES}}` and `{{END}}` (each on
+/// a line of its own) those of the engine: triggers have no portable form.
 fn translate(sql: &str, dialect: Dialect) -> String {
-    sql.replace(
+    let mut kept = String::with_capacity(sql.len());
+    let mut only = None;
+    for line in sql.lines() {
+        match line.trim() {
+            "{{ONLY SQLITE}}" => only = Some(Dialect::Sqlite),
+            "{{ONLY POSTGRES}}" => only = Some(Dialect::Postgres),
+            "{{END}}" => only = None,
+            _ if only.is_none_or(|only| only == dialect) => {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+            _ => {}
+        }
+    }
+    kept.replace(
         "{{AUTO_ID}}",
         match dialect {
             Dialect::Sqlite => "INTEGER PRIMARY KEY AUTOINCREMENT",

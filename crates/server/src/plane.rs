@@ -1,0 +1,118 @@
+//! The cloud plane: tenants and their geographies, subscriptions, resource groups, machines, plans, exclusions.
+//!
+//! Rules are pure and live in `garrison_model` (`resource`, `plan`, `machine`); this room keeps what was decided. Every
+//! function takes the tenant; what belongs to another tenant is not found. Changes go through one door, [`Change`]: one
+//! transaction, one audit line a change, so that a fleet file is applied whole or not at all.
+
+mod coverage;
+mod error;
+mod exclusions;
+pub mod fleet_file;
+pub mod geographies;
+mod machines;
+mod plans;
+mod select;
+mod sight;
+mod subscriptions;
+mod tenants;
+
+pub use coverage::{Component, Coverage, CoverageSubscription};
+pub use error::PlaneError;
+pub use exclusions::{Exclusion, ExclusionNew};
+pub use geographies::Geographies;
+pub use machines::{ExtensionReport, Heartbeat, MachineConnect, MachineConnected, MachineFilter};
+pub use plans::{FeatureLine, PlanLine};
+pub use select::{BulkChange, BulkPreview, Selector};
+pub use sight::{Desired, Sight, sensor_wanted};
+pub use subscriptions::SubscriptionNew;
+
+use crate::db::{Db, WriteTx};
+use garrison_model::{Micros, TenantId};
+use sqlx::AnyConnection;
+
+/// The room.
+#[derive(Debug)]
+pub struct Plane {
+    db: Db,
+    geographies: Geographies,
+}
+
+/// A change of control data: everything asked of it happens when it is committed, or nothing does.
+#[derive(Debug)]
+pub struct Change<'a> {
+    plane: &'a Plane,
+    tenant: &'a TenantId,
+    who: &'a str,
+    now: Micros,
+    tx: WriteTx,
+    /// What was done so far, as the audit has it.
+    lines: Vec<fleet_file::ChangeLine>,
+}
+
+impl Plane {
+    /// Opens the room; refuses a configuration that would move a tenant's data.
+    pub async fn open(db: Db, geographies: Geographies) -> Result<Self, PlaneError> {
+        let plane = Self { db, geographies };
+        plane.tenants_check().await?;
+        Ok(plane)
+    }
+
+    /// The geographies of this server.
+    pub fn geographies(&self) -> &Geographies {
+        &self.geographies
+    }
+
+    /// Begins a change. Keep it short: on SQLite all other writers wait.
+    pub async fn change<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        who: &'a str,
+        now: Micros,
+    ) -> Result<Change<'a>, PlaneError> {
+        Ok(Change { plane: self, tenant, who, now, tx: self.db.write().await?, lines: Vec::new() })
+    }
+}
+
+impl Change<'_> {
+    fn conn(&mut self) -> &mut AnyConnection {
+        self.tx.conn()
+    }
+
+    /// Makes it so.
+    pub async fn commit(self) -> Result<(), PlaneError> {
+        Ok(self.tx.commit().await?)
+    }
+
+    async fn audit(
+        &mut self,
+        target: &str,
+        what: &str,
+        old: Option<String>,
+        new: Option<String>,
+    ) -> Result<(), PlaneError> {
+        self.lines.push(fleet_file::ChangeLine {
+            target: target.to_owned(),
+            what: what.to_owned(),
+            old: old.clone(),
+            new: new.clone(),
+        });
+        sqlx::query(
+            "INSERT INTO plane_audit (tenant_id, target, who, at, what, old, new) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(self.tenant.as_str())
+        .bind(target.to_owned())
+        .bind(self.who.to_owned())
+        .bind(self.now.0)
+        .bind(what.to_owned())
+        .bind(old)
+        .bind(new)
+        .execute(self.tx.conn())
+        .await?;
+        Ok(())
+    }
+}
+
+/// A random guid.
+fn guid() -> u128 {
+    uuid::Uuid::new_v4().as_u128()
+}

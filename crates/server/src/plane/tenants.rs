@@ -1,0 +1,123 @@
+//! Tenants: made by themselves, in a geography that never changes.
+
+use super::{Change, Plane, PlaneError};
+use crate::shared::rfc3339;
+use garrison_model::{Geography, Micros, Tenant, TenantId};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+fn read(row: &AnyRow) -> Result<Tenant, PlaneError> {
+    let (id, geography): (String, String) = (row.try_get("id")?, row.try_get("geography")?);
+    Ok(Tenant {
+        id: TenantId::new(id).map_err(PlaneError::stored("tenant"))?,
+        geography: Geography::new(&geography).map_err(PlaneError::stored("tenant"))?,
+        lake_root: row.try_get("lake_root")?,
+        control_root: row.try_get("control_root")?,
+        origin: row.try_get("origin")?,
+        created_time: rfc3339(Micros(row.try_get("created")?)),
+    })
+}
+
+impl Plane {
+    /// A tenant; unknown until the first machine is connected or the first plan switched on.
+    pub async fn tenant(&self, tenant: &TenantId) -> Result<Tenant, PlaneError> {
+        let row = sqlx::query("SELECT * FROM plane_tenants WHERE id = $1")
+            .bind(tenant.as_str())
+            .fetch_optional(self.db.pool())
+            .await?;
+        read(&row.ok_or(PlaneError::Unknown("tenant"))?)
+    }
+
+    /// Refuses a configuration in which a tenant's geography is gone, or has other roots than when the tenant was made.
+    pub(super) async fn tenants_check(&self) -> Result<(), PlaneError> {
+        let rows = sqlx::query("SELECT * FROM plane_tenants WHERE state <> 'Erased' ORDER BY id")
+            .fetch_all(self.db.pool())
+            .await?;
+        for row in &rows {
+            let tenant = read(row)?;
+            let moved = |what: String| PlaneError::GeographyMoved { tenant: tenant.id.to_string(), what };
+            let code = &tenant.geography;
+            let Some(settings) = self.geographies.known.get(code) else {
+                return Err(moved(format!("it rests in `{code}`, and the section `[geographies.{code}]` is gone")));
+            };
+            for (key, was, is) in
+                [("lake", &tenant.lake_root, &settings.lake), ("control", &tenant.control_root, &settings.control)]
+            {
+                if was != is {
+                    return Err(moved(format!("`geographies.{code}.{key}` was `{was}` and is `{is}`")));
+                }
+            }
+            if tenant.id == TenantId::first()
+                && let Some(asked) = self.geographies.first_tenant.as_ref().filter(|asked| *asked != code)
+            {
+                return Err(moved(format!("it rests in `{code}`, and `tenant.geography` says `{asked}`")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Change<'_> {
+    /// The tenant as it is, if it is there.
+    pub(super) async fn tenant_get(&mut self) -> Result<Option<Tenant>, PlaneError> {
+        let row = sqlx::query("SELECT * FROM plane_tenants WHERE id = $1")
+            .bind(self.tenant.as_str())
+            .fetch_optional(self.tx.conn())
+            .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Makes the tenant where it is not there yet: in the geography that was chosen, else that of the configuration, else
+    /// that of the location. Where it is there, a choice must be the same.
+    pub(super) async fn tenant_ensure(
+        &mut self,
+        chosen: Option<&Geography>,
+        location: &str,
+        origin: &str,
+    ) -> Result<Tenant, PlaneError> {
+        if let Some(tenant) = self.tenant_get().await? {
+            return match chosen {
+                Some(asked) if *asked != tenant.geography => {
+                    Err(PlaneError::GeographyFixed { has: tenant.geography, asked: asked.clone() })
+                }
+                _ => Ok(tenant),
+            };
+        }
+        let all = self.plane.geographies();
+        let configured = all.first_tenant.as_ref().filter(|_| *self.tenant == TenantId::first());
+        let geography = match (configured, chosen) {
+            (Some(configured), Some(chosen)) if configured != chosen => {
+                return Err(PlaneError::GeographyFixed { has: configured.clone(), asked: chosen.clone() });
+            }
+            (Some(geography), _) | (None, Some(geography)) => geography.clone(),
+            (None, None) => all.of_location(location)?.clone(),
+        };
+        let settings = all.get(&geography)?;
+        sqlx::query(
+            "INSERT INTO plane_tenants (id, geography, lake_root, control_root, origin, state, created, created_by) \
+             VALUES ($1, $2, $3, $4, $5, 'Active', $6, $7)",
+        )
+        .bind(self.tenant.as_str())
+        .bind(geography.as_str().to_owned())
+        .bind(settings.lake.clone())
+        .bind(settings.control.clone())
+        .bind(origin.to_owned())
+        .bind(self.now.0)
+        .bind(self.who.to_owned())
+        .execute(self.tx.conn())
+        .await?;
+        self.audit("tenant", "created", None, Some(geography.to_string())).await?;
+        self.tenant_get().await?.ok_or(PlaneError::Unknown("tenant"))
+    }
+
+    /// Refuses another geography, and says why; the same one is no change. A tenant that is not there yet is made when
+    /// its first machine or plan comes, so there is nothing to choose before.
+    pub async fn tenant_geography(&mut self, asked: &Geography) -> Result<Tenant, PlaneError> {
+        self.plane.geographies().get(asked)?;
+        let tenant = self.tenant_get().await?.ok_or(PlaneError::Unknown("tenant"))?;
+        if tenant.geography == *asked {
+            return Ok(tenant);
+        }
+        Err(PlaneError::GeographyFixed { has: tenant.geography, asked: asked.clone() })
+    }
+}
