@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &["model", "telemetry"]),
     ("lake", &["telemetry", "model"]),
     ("sensor", &["model", "telemetry", "sigma", "wire"]),
+    ("connect", &["model", "wire"]),
     ("server", &["model", "telemetry", "sigma", "wire", "lake", "kql"]),
     ("testkit", &["model", "telemetry", "sigma", "wire", "lake", "kql", "sensor", "server"]),
 ];
@@ -19,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Lines a source file may have; past 1,000 a wall is missing.
 const LINES_MAX: usize = 1000;
 
-/// Crates that the sensor must never pull in: it has to build in a minute.
+/// Crates that the sensor and the connector must never pull in: they have to build in a minute.
 const NOT_IN_SENSOR: &[&str] = &["axum", "sqlx", "parquet", "deltalake", "object_store", "utoipa", "datafusion"];
 
 /// Runs all checks and lists every finding.
@@ -34,8 +35,8 @@ pub fn run() -> Done {
                 if !allowed.contains(&ours) {
                     findings.push(format!("crates/{name} uses {ours}: that arrow points up"));
                 }
-            } else if *name == "sensor" && NOT_IN_SENSOR.iter().any(|n| dependency.starts_with(n)) {
-                findings.push(format!("crates/sensor uses {dependency}, a dependency of the server"));
+            } else if matches!(*name, "sensor" | "connect") && NOT_IN_SENSOR.iter().any(|n| dependency.starts_with(n)) {
+                findings.push(format!("crates/{name} uses {dependency}, a dependency of the server"));
             }
         }
     }

@@ -93,6 +93,10 @@ text_id!(
     DeviceId, "device id", |t| t.len() == 40 && is_hex(t)
 );
 text_id!(
+    /// A connector: 40 lower-case hexadecimal digits, given by the server when the machine is connected.
+    ConnectorId, "connector id", |t| t.len() == 40 && is_hex(t)
+);
+text_id!(
     /// One start of one machine's kernel, as the kernel names it (`/proc/sys/kernel/random/boot_id`): 36 characters.
     BootId, "boot id", |t| t.len() == 36 && t.bytes().enumerate().all(|(i, b)| {
         if matches!(i, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_digit() || (b'a'..=b'f').contains(&b) }

@@ -6,6 +6,7 @@
 
 pub mod alert;
 pub mod device;
+pub mod extension;
 pub mod geography;
 pub mod id;
 pub mod incident;
@@ -21,6 +22,7 @@ pub mod words;
 
 pub use alert::*;
 pub use device::*;
+pub use extension::*;
 pub use geography::*;
 pub use id::*;
 pub use incident::*;

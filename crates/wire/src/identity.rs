@@ -1,9 +1,10 @@
 //! Certificates: the built-in CA, what it issues, and who a peer is by its certificate.
 //!
-//! A device certificate carries exactly one URI name, `garrison://tenant/<tenant>/device/<device>`; nothing else in it
-//! is believed. Gateways are known by the name [`GATEWAY_NAME`] under the pinned CA, whatever their address.
+//! A device certificate carries exactly one URI name, `garrison://tenant/<tenant>/device/<device>`, a connector's
+//! `garrison://tenant/<tenant>/connector/<connector>`; nothing else in it is believed, and neither counts as the other.
+//! Gateways are known by the name [`GATEWAY_NAME`] under the pinned CA, whatever their address.
 
-use garrison_model::{DeviceId, TenantId};
+use garrison_model::{ConnectorId, DeviceId, TenantId};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -38,6 +39,9 @@ pub enum IdentityError {
     /// The peer's certificate is not a device's.
     #[error("certificate names no device")]
     NotADevice,
+    /// The peer's certificate is not a connector's.
+    #[error("certificate names no connector")]
+    NotAConnector,
     /// A time outside the calendar.
     #[error("time {0} is outside the calendar")]
     Time(i64),
@@ -138,13 +142,33 @@ impl Authority {
         device: &DeviceId,
         now: i64,
     ) -> Result<(Vec<CertificateDer<'static>>, i64), IdentityError> {
+        self.issue_client(csr, device.as_str(), &format!("garrison://tenant/{tenant}/device/{device}"), now)
+    }
+
+    /// The same for the connector of a machine.
+    pub fn issue_connector(
+        &self,
+        csr: &[u8],
+        tenant: &TenantId,
+        connector: &ConnectorId,
+        now: i64,
+    ) -> Result<(Vec<CertificateDer<'static>>, i64), IdentityError> {
+        self.issue_client(csr, connector.as_str(), &format!("garrison://tenant/{tenant}/connector/{connector}"), now)
+    }
+
+    fn issue_client(
+        &self,
+        csr: &[u8],
+        name: &str,
+        uri: &str,
+        now: i64,
+    ) -> Result<(Vec<CertificateDer<'static>>, i64), IdentityError> {
         let csr = CertificateSigningRequestDer::from(csr.to_vec());
         let request = CertificateSigningRequestParams::from_der(&csr).map_err(make("read the certificate request"))?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, device.as_str());
-        let uri = format!("garrison://tenant/{tenant}/device/{device}");
-        let uri = uri.as_str().try_into().map_err(make("name the device"))?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        let uri = uri.try_into().map_err(make("name the device"))?;
         params.subject_alt_names = vec![SanType::URI(uri)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -180,23 +204,46 @@ pub struct PeerIdentity {
     pub not_after: i64,
 }
 
+/// What a verified certificate says of its holder: tenant, id, and the certificate's own serial, fingerprint and end.
+fn holder(der: &[u8], kind: &str) -> Option<(TenantId, String, String, String, i64)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok().flatten()?;
+    let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else { return None };
+    let (tenant, id) = uri.strip_prefix("garrison://tenant/")?.split_once(kind)?;
+    let serial = hex::encode(certificate.raw_serial());
+    let not_after = certificate.validity().not_after.timestamp();
+    Some((TenantId::new(tenant).ok()?, id.to_owned(), serial, hex::encode(fingerprint(der)), not_after))
+}
+
 impl PeerIdentity {
     /// Reads a verified certificate.
     pub fn from_certificate(der: &[u8]) -> Result<Self, IdentityError> {
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| IdentityError::NotADevice)?;
-        let names = certificate.subject_alternative_name().ok().flatten().ok_or(IdentityError::NotADevice)?;
-        let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else {
-            return Err(IdentityError::NotADevice);
-        };
-        let rest = uri.strip_prefix("garrison://tenant/").ok_or(IdentityError::NotADevice)?;
-        let (tenant, device) = rest.split_once("/device/").ok_or(IdentityError::NotADevice)?;
-        Ok(Self {
-            tenant: TenantId::new(tenant).map_err(|_| IdentityError::NotADevice)?,
-            device: DeviceId::new(device).map_err(|_| IdentityError::NotADevice)?,
-            serial: hex::encode(certificate.raw_serial()),
-            fingerprint: hex::encode(fingerprint(der)),
-            not_after: certificate.validity().not_after.timestamp(),
-        })
+        let (tenant, id, serial, fingerprint, not_after) = holder(der, "/device/").ok_or(IdentityError::NotADevice)?;
+        let device = DeviceId::new(id).map_err(|_| IdentityError::NotADevice)?;
+        Ok(Self { tenant, device, serial, fingerprint, not_after })
+    }
+}
+
+/// Which connector a peer is, by its certificate, which the TLS layer has verified against the CA.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectorIdentity {
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Connector.
+    pub connector: ConnectorId,
+    /// SHA-256 of the certificate, hexadecimal.
+    pub fingerprint: String,
+    /// End of the certificate, seconds since 1970.
+    pub not_after: i64,
+}
+
+impl ConnectorIdentity {
+    /// Reads a verified certificate.
+    pub fn from_certificate(der: &[u8]) -> Result<Self, IdentityError> {
+        let (tenant, id, _, fingerprint, not_after) =
+            holder(der, "/connector/").ok_or(IdentityError::NotAConnector)?;
+        let connector = ConnectorId::new(id).map_err(|_| IdentityError::NotAConnector)?;
+        Ok(Self { tenant, connector, fingerprint, not_after })
     }
 }
 
@@ -216,6 +263,19 @@ mod tests {
         let (chain, not_after) = again.issue_device(&csr, &TenantId::first(), &device, NOW).unwrap();
         let peer = PeerIdentity::from_certificate(&chain[0]).unwrap();
         assert_eq!((peer.device, peer.tenant, peer.not_after), (device, TenantId::first(), not_after));
+    }
+
+    #[test]
+    fn a_connector_is_no_device_and_a_device_no_connector() {
+        let (authority, _, _) = Authority::generate(NOW).unwrap();
+        let (_, csr) = device_request().unwrap();
+        let id = "ab".repeat(20);
+        let device = authority.issue_device(&csr, &TenantId::first(), &DeviceId::new(id.as_str()).unwrap(), NOW).unwrap();
+        let connector = ConnectorId::new(id.as_str()).unwrap();
+        let machine = authority.issue_connector(&csr, &TenantId::first(), &connector, NOW).unwrap();
+        assert_eq!(ConnectorIdentity::from_certificate(&machine.0[0]).unwrap().connector, connector);
+        assert!(ConnectorIdentity::from_certificate(&device.0[0]).is_err());
+        assert!(PeerIdentity::from_certificate(&machine.0[0]).is_err());
     }
 
     #[test]

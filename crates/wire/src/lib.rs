@@ -5,6 +5,7 @@
 //! here that opens a connection is [`tls::connect`].
 
 pub mod backoff;
+pub mod connect;
 pub mod content;
 pub mod identity;
 pub mod session;
