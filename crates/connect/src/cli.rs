@@ -223,7 +223,9 @@ fn run_command(layout: &Layout, arguments: &Run, runtime: &tokio::runtime::Runti
     let (stop, stopped) = tokio::sync::watch::channel(false);
     runtime.spawn(async move {
         use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        if let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -263,9 +265,9 @@ fn run_command(layout: &Layout, arguments: &Run, runtime: &tokio::runtime::Runti
 
 fn enrol_pending(layout: &Layout, runtime: &tokio::runtime::Runtime) -> Result<Identity, Exit> {
     match Pending::load(&layout.state) {
-        Ok(Some(wanted)) => runtime.block_on(enrol(layout, &wanted, false)).map_err(|error| {
-            fail(enrol_exit(&error), words(&error))
-        }),
+        Ok(Some(wanted)) => {
+            runtime.block_on(enrol(layout, &wanted, false)).map_err(|error| fail(enrol_exit(&error), words(&error)))
+        }
         Ok(None) => Err(fail(Exit::NotAuthorised, IdentityFileError::Absent)),
         Err(error) => Err(fail(Exit::Failed, words(&error))),
     }

@@ -93,8 +93,9 @@ async fn request(
     let unreachable = |why: String| CloudError::Unreachable { address: address.to_owned(), why };
     let exchange = async {
         let stream = tokio::net::TcpStream::connect(address).await.map_err(|e| unreachable(e.to_string()))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(e.to_string()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| unreachable(e.to_string()))?;
         let driver = tokio::spawn(connection);
         let host = address.split(':').next().unwrap_or(address);
         let mut request = Request::builder().method(method).uri(path).header("host", host);
@@ -165,7 +166,10 @@ pub async fn ask(provider: Provider, address: &str) -> Result<Cloud, CloudError>
                 region: value(&d, "location"),
                 zone: value(&d, "zone"),
                 instance_type: value(&d, "vmSize"),
-                image_id: d.get("storageProfile").and_then(|s| s.get("imageReference")).map_or(String::new(), |i| value(i, "id")),
+                image_id: d
+                    .get("storageProfile")
+                    .and_then(|s| s.get("imageReference"))
+                    .map_or(String::new(), |i| value(i, "id")),
                 resource_id: value(&d, "resourceId"),
             })
         }
@@ -234,7 +238,11 @@ mod tests {
                     headers.push_str(&line.to_ascii_lowercase());
                 }
                 let (status, body) = answer(&first, &headers);
-                let _ = write!(&stream, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+                let _ = write!(
+                    &stream,
+                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
             }
         });
         address
@@ -245,7 +253,9 @@ mod tests {
             return (200, "secret-token");
         }
         // Version 1, without a token, is switched off.
-        if first.starts_with("GET /latest/dynamic/instance-identity/document ") && headers.contains("token: secret-token") {
+        if first.starts_with("GET /latest/dynamic/instance-identity/document ")
+            && headers.contains("token: secret-token")
+        {
             return (
                 200,
                 r#"{"instanceId":"i-0abc","accountId":"123456789012","region":"eu-west-1","availabilityZone":"eu-west-1b","instanceType":"m5.large","imageId":"ami-1"}"#,
@@ -255,7 +265,9 @@ mod tests {
     }
 
     fn azure(first: &str, headers: &str) -> (u16, &'static str) {
-        if first.starts_with("GET /metadata/instance/compute?api-version=2021-02-01 ") && headers.contains("metadata: true") {
+        if first.starts_with("GET /metadata/instance/compute?api-version=2021-02-01 ")
+            && headers.contains("metadata: true")
+        {
             return (
                 200,
                 r#"{"vmId":"02aab8a4","subscriptionId":"8d10da13","location":"westeurope","zone":"2","vmSize":"Standard_A3","resourceId":"/subscriptions/8d10da13/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/m","storageProfile":{"imageReference":{"id":"image"}}}"#,

@@ -4,9 +4,9 @@
 use crate::identity::{Identity, IdentityFileError, Pending};
 use crate::layout::Layout;
 use crate::{host, words};
+use garrison_wire::connect::binding;
 use garrison_wire::connect::token::ConnectorToken;
 use garrison_wire::connect::v1::{self, connector_client::ConnectorClient};
-use garrison_wire::connect::binding;
 use garrison_wire::identity::{device_request, fingerprint};
 use garrison_wire::tls::{TlsError, Trust, connect, sensor_config};
 use std::time::Duration;

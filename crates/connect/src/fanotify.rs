@@ -26,7 +26,8 @@ pub fn blocks(fdinfo: &str) -> bool {
 fn has_blocking(process: &Path) -> bool {
     let Ok(descriptors) = std::fs::read_dir(process.join("fd")) else { return false };
     descriptors.flatten().take(DESCRIPTORS_MAX).any(|descriptor| {
-        let is_fanotify = std::fs::read_link(descriptor.path()).is_ok_and(|t| t.to_string_lossy().contains("[fanotify]"));
+        let is_fanotify =
+            std::fs::read_link(descriptor.path()).is_ok_and(|t| t.to_string_lossy().contains("[fanotify]"));
         is_fanotify && blocks(&small(process.join("fdinfo").join(descriptor.file_name())))
     })
 }
@@ -55,7 +56,10 @@ mod tests {
     #[test]
     fn only_permission_events_block() {
         for (text, blocking) in [
-            ("pos:\t0\nflags:\t02\nfanotify flags:0 event-flags:8002\nfanotify mnt_id:1d mflags:0 mask:20 ignored_mask:0", false),
+            (
+                "pos:\t0\nflags:\t02\nfanotify flags:0 event-flags:8002\nfanotify mnt_id:1d mflags:0 mask:20 ignored_mask:0",
+                false,
+            ),
             ("fanotify flags:4 event-flags:8002\nfanotify mnt_id:1d mflags:0 mask:10000 ignored_mask:0", true),
             ("fanotify sdev:800013 mflags:0 mask:40008 ignored_mask:0", true),
             ("inotify wd:1 mask:10000", false),
@@ -70,7 +74,9 @@ mod tests {
     fn the_process_that_blocks_is_named_and_ours_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        for (pid, name, mask) in [("10", "otherav", "10000"), ("11", "garrison-sensor", "10000"), ("12", "watcher", "20")] {
+        for (pid, name, mask) in
+            [("10", "otherav", "10000"), ("11", "garrison-sensor", "10000"), ("12", "watcher", "20")]
+        {
             let process = root.join("proc").join(pid);
             std::fs::create_dir_all(process.join("fd")).unwrap();
             std::fs::create_dir_all(process.join("fdinfo")).unwrap();

@@ -164,7 +164,8 @@ mod tests {
         let layout = Layout { state: root.join("s"), prefix: root.join("p"), host: root };
         let first = binding_of(&layout);
         assert!(binding::is_bound(&first));
-        std::fs::write(folder.path().join("sys/class/dmi/id/product_uuid"), "4c4c4544-0042-3510-8052-b4c04f4d3532").unwrap();
+        std::fs::write(folder.path().join("sys/class/dmi/id/product_uuid"), "4c4c4544-0042-3510-8052-b4c04f4d3532")
+            .unwrap();
         assert!(!binding::differ(&first, &binding_of(&layout)), "a part that appears is no other machine");
         std::fs::write(folder.path().join("etc/machine-id"), "1123456789abcdef0123456789abcdef\n").unwrap();
         assert!(binding::differ(&first, &binding_of(&layout)));

@@ -96,7 +96,12 @@ fn remove_empty(from: &Path, prefix: &Path) {
 
 impl<S: Source> Installer<S> {
     /// Reads the journal and goes on where it was.
-    pub fn open(layout: &Layout, settings: Settings, source: S, stop: Arc<AtomicBool>) -> Result<Self, IdentityFileError> {
+    pub fn open(
+        layout: &Layout,
+        settings: Settings,
+        source: S,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, IdentityFileError> {
         let mut journal = Journal::load(&layout.journal())?;
         if let Some(work) = &mut journal.work {
             work.course = work.course.clone().resumed();
@@ -179,7 +184,8 @@ impl<S: Source> Installer<S> {
 
     fn step(&mut self, work: &Work) -> Option<Outcome> {
         let done = |result: Result<(), Failure>| Some(result.map_or_else(Outcome::Ill, |()| Outcome::Well));
-        let Some(package) = work.package.clone().or_else(|| (!matches!(work.course, Course::Forward(_))).then(nothing)) else {
+        let Some(package) = work.package.clone().or_else(|| (!matches!(work.course, Course::Forward(_))).then(nothing))
+        else {
             let failure = Failure::new(ExtensionCode::InvalidArguments, "the order names no package");
             return Some(Outcome::Ill(failure));
         };
@@ -210,7 +216,10 @@ impl<S: Source> Installer<S> {
             let detail = format!("the package is for `{}`, this is `{}`", package.architecture, host::architecture());
             return Err(Failure::new(ExtensionCode::InvalidArguments, detail));
         }
-        if !package::is_version(&package.version) || package.sha256.len() != 64 || package.size > package::PACKAGE_BYTES_MAX {
+        if !package::is_version(&package.version)
+            || package.sha256.len() != 64
+            || package.size > package::PACKAGE_BYTES_MAX
+        {
             return Err(Failure::new(ExtensionCode::InvalidArguments, "the order's package is none"));
         }
         let enrolled = self.layout.sensor_state().join(SENSOR_IDENTITY).exists();
@@ -235,7 +244,8 @@ impl<S: Source> Installer<S> {
             }
         }
         std::fs::create_dir_all(&versions).map_err(io(ExtensionCode::InstallPathSetup, "make folder", &versions))?;
-        let permissions = std::fs::metadata(&versions).map_err(io(ExtensionCode::InstallPathSetup, "read", &versions))?;
+        let permissions =
+            std::fs::metadata(&versions).map_err(io(ExtensionCode::InstallPathSetup, "read", &versions))?;
         if std::os::unix::fs::PermissionsExt::mode(&permissions.permissions()) & 0o022 != 0 {
             let detail = format!("others may write into `{}`", versions.display());
             return Err(Failure::new(ExtensionCode::InstallPathPermissions, detail));

@@ -26,7 +26,7 @@ const STEADY: Duration = Duration::from_mins(1);
 /// The log is begun anew at a start when it is larger.
 const LOG_BYTES_MAX: u64 = 8 << 20;
 /// One command of the sensor or of systemd.
-const COMMAND_MAX: Duration = Duration::from_secs(60);
+const COMMAND_MAX: Duration = Duration::from_mins(1);
 /// Bytes kept of a command's output.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// The unit's file.
@@ -95,7 +95,8 @@ pub fn run(command: &mut Command, input: &str) -> std::io::Result<Output> {
 impl Keeper {
     /// A keeper that runs nothing yet.
     pub fn new(layout: &Layout) -> Self {
-        let systemd = layout.prefix == Path::new("/") && layout.host == Path::new("/") && crate::host::has_systemd(layout);
+        let systemd =
+            layout.prefix == Path::new("/") && layout.host == Path::new("/") && crate::host::has_systemd(layout);
         Self {
             layout: layout.clone(),
             systemd,
@@ -156,7 +157,8 @@ impl Keeper {
     }
 
     fn spawn(&mut self, program: &Path) -> Result<(), Failure> {
-        let failed = |what: &str, path: &Path, e: &std::io::Error| Failure::io(ExtensionCode::InstallFailed, what, path, e);
+        let failed =
+            |what: &str, path: &Path, e: &std::io::Error| Failure::io(ExtensionCode::InstallFailed, what, path, e);
         let log_path = self.layout.sensor_log();
         let large = std::fs::metadata(&log_path).is_ok_and(|m| m.len() > LOG_BYTES_MAX);
         let log = std::fs::OpenOptions::new().create(true).write(true).append(!large).truncate(large).open(&log_path);
@@ -196,7 +198,10 @@ impl Keeper {
                 let _ = kill(pid, if late { Signal::SIGKILL } else { Signal::SIGTERM });
             }
             if late && Instant::now() >= until + STOP_MAX {
-                return Err(Failure::new(ExtensionCode::UninstallFailed, "the sensor does not end, not even when killed"));
+                return Err(Failure::new(
+                    ExtensionCode::UninstallFailed,
+                    "the sensor does not end, not even when killed",
+                ));
             }
             std::thread::sleep(LOOK);
         }
@@ -213,7 +218,8 @@ impl Keeper {
             }
             Ok(output) => {
                 let health: serde_json::Value = serde_json::from_str(&output.stdout).unwrap_or_default();
-                let issues = health.get("health_issues").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+                let issues =
+                    health.get("health_issues").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
                 let words: Vec<&str> = issues.iter().filter_map(serde_json::Value::as_str).take(5).collect();
                 Err(if words.is_empty() { last_line(&output.stderr) } else { words.join("; ") })
             }
@@ -247,9 +253,8 @@ impl Keeper {
                 return Some(failure);
             }
         }
-        (self.ended >= 5).then(|| {
-            Failure::new(ExtensionCode::SensorStopped, format!("the sensor ended {} times", self.ended))
-        })
+        (self.ended >= 5)
+            .then(|| Failure::new(ExtensionCode::SensorStopped, format!("the sensor ended {} times", self.ended)))
     }
 
     fn systemctl(&self, words: &[&str]) -> Result<(), Failure> {

@@ -30,11 +30,11 @@ use tonic::transport::Channel;
 /// How long a call beside the reports may take.
 const CALL_MAX: Duration = Duration::from_secs(20);
 /// How long a stream of a package may be silent.
-const PIECE_MAX: Duration = Duration::from_secs(60);
+const PIECE_MAX: Duration = Duration::from_mins(1);
 /// How long after a failed renewal the next is tried, seconds.
 const RENEW_AGAIN: i64 = 600;
 /// The facts are read anew after this time.
-const FACTS_LAST: Duration = Duration::from_secs(60);
+const FACTS_LAST: Duration = Duration::from_mins(1);
 /// The thread that obeys looks after the sensor this often.
 const LOOK: Duration = Duration::from_millis(500);
 /// Orders that wait for the one under way: the server gives one at a time.
@@ -91,8 +91,8 @@ struct Remote {
 impl Remote {
     fn client(&self) -> Result<ConnectorClient<Channel>, Failure> {
         let channel = locked(&self.shared.channel).clone();
-        let channel =
-            channel.ok_or_else(|| Failure::new(ExtensionCode::DownloadFailed, "there is no connection to the server"))?;
+        let channel = channel
+            .ok_or_else(|| Failure::new(ExtensionCode::DownloadFailed, "there is no connection to the server"))?;
         Ok(ConnectorClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 }
@@ -121,7 +121,9 @@ impl Source for Remote {
                 .into_inner();
             while have < package.size {
                 let piece = tokio::time::timeout(PIECE_MAX, stream.message()).await;
-                let piece = piece.map_err(|_| lost("the server fell silent".to_owned()))?.map_err(|s| lost(status_words(&s)))?;
+                let piece = piece
+                    .map_err(|_| lost("the server fell silent".to_owned()))?
+                    .map_err(|s| lost(status_words(&s)))?;
                 // A stream that ends early leaves half a package; what is there is kept for the next try.
                 let Some(piece) = piece else { return Err(lost(format!("{have} of {} bytes came", package.size))) };
                 have = have.saturating_add(piece.data.len() as u64);
@@ -292,9 +294,11 @@ impl Conversation {
                 }
             }
             let now = self.now();
-            if let Some(ConnectorAction::Report { sequence, order_taken, wait_seconds }) = self.session.tick(now, occasion) {
+            if let Some(ConnectorAction::Report { sequence, order_taken, wait_seconds }) =
+                self.session.tick(now, occasion)
+            {
                 answer = Some(self.send(sequence, order_taken, wait_seconds, "Running"));
-            } else if self.session.next().is_some_and(|at| at > now) && !self.waits_for_answer() {
+            } else if !self.session.is_asking() {
                 answer = None;
             }
             occasion = Occasion::Time;
@@ -316,10 +320,6 @@ impl Conversation {
                 }
             }
         }
-    }
-
-    fn waits_for_answer(&self) -> bool {
-        locked(&self.shared.channel).is_some()
     }
 
     async fn heard(&mut self, result: Result<v1::ReportResponse, String>) -> Result<Option<End>, String> {
@@ -391,7 +391,8 @@ impl Conversation {
                     let config = sensor_config(&Trust::Authority(identity.ca.clone()), Some(&identity.own));
                     let config = config.map_err(|e| words(&e))?;
                     let connecting = tokio::time::timeout(CALL_MAX, connect(&server, config)).await;
-                    let channel = connecting.map_err(|_| format!("`{server}` does not answer"))?.map_err(|e| words(&e))?;
+                    let channel =
+                        connecting.map_err(|_| format!("`{server}` does not answer"))?.map_err(|e| words(&e))?;
                     *locked(&shared.channel) = Some(channel.clone());
                     channel
                 }
@@ -403,7 +404,8 @@ impl Conversation {
 
     /// Says that the machine goes down, or that the connector does, without waiting for long.
     async fn last_word(&mut self) {
-        let Some(ConnectorAction::Report { sequence, order_taken, .. }) = self.session.tick(self.now(), Occasion::News) else {
+        let Some(ConnectorAction::Report { sequence, order_taken, .. }) = self.session.tick(self.now(), Occasion::News)
+        else {
             return;
         };
         let power = if going_down(&self.parts.layout) { "Stopping" } else { "Running" };
@@ -434,7 +436,8 @@ impl Conversation {
         let (key, csr) = device_request().map_err(|e| words(&e))?;
         let mut client = ConnectorClient::new(channel);
         let call = client.renew(v1::RenewRequest { csr: csr.into() });
-        let response = tokio::time::timeout(CALL_MAX, call).await.map_err(|_| "no answer")?.map_err(|s| status_words(&s))?;
+        let response =
+            tokio::time::timeout(CALL_MAX, call).await.map_err(|_| "no answer")?.map_err(|s| status_words(&s))?;
         let response = response.into_inner();
         let chain: Vec<Vec<u8>> = response.certificates.iter().map(|c| c.to_vec()).collect();
         let renewed = self.identity.renewed(key, chain, response.not_after);

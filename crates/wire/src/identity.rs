@@ -240,8 +240,7 @@ pub struct ConnectorIdentity {
 impl ConnectorIdentity {
     /// Reads a verified certificate.
     pub fn from_certificate(der: &[u8]) -> Result<Self, IdentityError> {
-        let (tenant, id, _, fingerprint, not_after) =
-            holder(der, "/connector/").ok_or(IdentityError::NotAConnector)?;
+        let (tenant, id, _, fingerprint, not_after) = holder(der, "/connector/").ok_or(IdentityError::NotAConnector)?;
         let connector = ConnectorId::new(id).map_err(|_| IdentityError::NotAConnector)?;
         Ok(Self { tenant, connector, fingerprint, not_after })
     }
@@ -270,7 +269,8 @@ mod tests {
         let (authority, _, _) = Authority::generate(NOW).unwrap();
         let (_, csr) = device_request().unwrap();
         let id = "ab".repeat(20);
-        let device = authority.issue_device(&csr, &TenantId::first(), &DeviceId::new(id.as_str()).unwrap(), NOW).unwrap();
+        let device =
+            authority.issue_device(&csr, &TenantId::first(), &DeviceId::new(id.as_str()).unwrap(), NOW).unwrap();
         let connector = ConnectorId::new(id.as_str()).unwrap();
         let machine = authority.issue_connector(&csr, &TenantId::first(), &connector, NOW).unwrap();
         assert_eq!(ConnectorIdentity::from_certificate(&machine.0[0]).unwrap().connector, connector);

@@ -176,7 +176,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_version_names_a_folder_and_nothing_else() {
-        for (text, is) in [("0.1.0", true), ("1.2~rc1+3", true), ("", false), ("../1", false), ("current", false), (".1", false)] {
+        for (text, is) in
+            [("0.1.0", true), ("1.2~rc1+3", true), ("", false), ("../1", false), ("current", false), (".1", false)]
+        {
             assert_eq!(is_version(text), is, "{text}");
         }
     }

@@ -40,7 +40,9 @@ pub fn differ(a: &v1::Binding, b: &v1::Binding) -> bool {
 
 /// A binding as claimed, cut to what it can be: hashes, or nothing.
 pub fn from_claim(binding: Option<v1::Binding>) -> v1::Binding {
-    let hash = |text: String| if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) { text } else { String::new() };
+    let hash = |text: String| {
+        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) { text } else { String::new() }
+    };
     let binding = binding.unwrap_or_default();
     v1::Binding { machine_id: hash(binding.machine_id), hardware: hash(binding.hardware) }
 }
