@@ -136,7 +136,9 @@ test('a long query shows its progress and is cancelled', async () => {
   await visit();
   await write('DeviceProcessEvents | where slow');
   await page.keyboard.press('Shift+Enter');
-  await page.getByText(/rows of \d+\/31 files read/).waitFor();
+  await page.getByText(/Reading: [\d,]+ rows and [\d.]+ MB looked at, \d+ of 31 files, \d+ found/).waitFor();
+  assert.deepEqual(mock.polled, [], 'the event stream tells it: nobody has to ask');
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/hunt-progress.png` });
   await page.getByRole('button', { name: 'Cancel' }).click();
   await page.getByText('The query was cancelled').waitFor();
   clean();
@@ -430,19 +432,52 @@ test('a result becomes a detection with a preview, is switched, run and listed',
   clean();
 });
 
-test('rows of a result go on record in an incident', async () => {
+test('rows of a result make a new incident, with entities by column, the query and its time range', async () => {
   await visit();
   await hunt('DeviceProcessEvents');
   for (const at of [0, 2]) await grid().locator('.grid-row').nth(at).getByRole('checkbox').check();
   await page.getByRole('button', { name: 'Add to an incident' }).click();
   const dialog = page.getByRole('dialog');
   await dialog.getByRole('textbox', { name: 'What was found' }).fill('Found by a hunt');
+  await dialog.getByRole('combobox', { name: 'Severity' }).selectOption('High');
+  await dialog.getByRole('combobox', { name: 'Category' }).selectOption('Execution');
+  await dialog.locator('.fui-Field__hint', { hasText: 'RemoteIP' }).waitFor();
+  await dialog.getByRole('combobox', { name: 'Domains and URLs' }).selectOption('ProcessCommandLine');
+  await dialog.getByRole('textbox', { name: 'Note' }).fill('Two of them.');
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/hunt-link.png` });
+  await dialog.getByRole('button', { name: 'Make incident' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  const sent = mock.linked.at(-1);
+  assert.equal(sent.incident, undefined);
+  assert.deepEqual(
+    [sent.title, sent.severity, sent.category, sent.description, sent.query, sent.rows.length],
+    ['Found by a hunt', 'High', 'Execution', 'Two of them.', 'DeviceProcessEvents', 2],
+  );
+  assert.deepEqual(sent.impactedEntities, [{ type: 'Url', column: 'ProcessCommandLine' }]);
+  assert.ok(sent.rows.every((row) => row.DeviceId && row.Timestamp) && sent.timespan && Date.parse(sent.ran));
+  await page.getByText(/Incident \d+ made/).first().waitFor();
+  const alert = await page.evaluate(async () => (await (await fetch('/api/v1/alerts?limit=1')).json()).items[0]);
+  await page.goto(`${mock.url}/alerts/${alert.id}?tab=why`);
+  await page.getByText('Found by a hunt of admin').waitFor();
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/hunt-alert.png` });
+  await page.getByRole('button', { name: 'Open the query' }).click();
+  await page.waitForURL(/\/hunting/);
+  clean();
+});
+
+test('rows of a result go into an incident that is there', async () => {
+  await visit();
+  await hunt('DeviceProcessEvents');
+  await grid().locator('.grid-row').nth(1).getByRole('checkbox').check();
+  await page.getByRole('button', { name: 'Add to an incident' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('radio', { name: 'Existing incident' }).check();
   await dialog.getByRole('combobox', { name: 'Incident' }).selectOption('42');
+  await dialog.getByRole('textbox', { name: 'What was found' }).fill('More of it');
   await dialog.getByRole('button', { name: 'Add', exact: true }).click();
   await dialog.waitFor({ state: 'detached' });
-  await page.goto(`${mock.url}/incidents/42?tab=activity`);
-  const comment = page.locator('.comments').getByText('Found by a hunt');
-  assert.match(await comment.textContent(), /\/hunting\?q=DeviceProcessEvents[\s\S]*(Timestamp=[\s\S]*){2}/);
+  assert.equal(mock.linked.at(-1).incident, 42);
+  await page.getByText('Added to incident 42').first().waitFor();
   clean();
 });
 

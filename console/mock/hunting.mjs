@@ -179,7 +179,8 @@ function diagnose(query) {
   return found;
 }
 
-export function huntingMock() {
+/** `tell` sends an event to the streams. */
+export function huntingMock(tell) {
   const saved = [
     {
       id: 'q1',
@@ -273,6 +274,7 @@ export function huntingMock() {
         bytesScanned: 41_943_040,
         filesTotal: 31,
         filesRead: 4,
+        filesDone: 4,
         rowGroupsRead: 6,
         memoryPeakBytes: 10_485_760,
         spilledBytes: 0,
@@ -307,10 +309,15 @@ export function huntingMock() {
     }
     if (body.query.includes('slow')) {
       const started = Date.now();
+      const telling = setInterval(
+        () => tell('huntProgress', progress(id, { started, query: body.query })),
+        300,
+      ).unref();
       const ended = await new Promise((done) => {
         running.set(id, { done, started, query: body.query });
         setTimeout(() => done('done'), 20_000).unref();
       });
+      clearInterval(telling);
       running.delete(id);
       if (ended === 'cancelled') {
         past('Cancelled', 'query_cancelled');
@@ -333,6 +340,25 @@ export function huntingMock() {
     return { status: 200, raw: Buffer.from('PAR1…PAR1'), type: 'application/vnd.apache.parquet' };
   }
 
+  const polled = [];
+  const progress = (id, one) => {
+    const elapsedMs = Date.now() - one.started;
+    return {
+      id,
+      started: at(0),
+      elapsedMs,
+      query: one.query,
+      state: 'Running',
+      rowsScanned: elapsedMs * 1000,
+      bytesScanned: elapsedMs * 90_000,
+      filesTotal: 64,
+      filesRead: 31,
+      filesDone: Math.min(30, Math.floor(elapsedMs / 300)),
+      memoryPeakBytes: 12_000_000,
+      rowsFound: Math.floor(elapsedMs / 100),
+    };
+  };
+
   /** Answers below /api/v1/hunting. */
   async function api(method, [room, id], query, body) {
     if (room === 'schema') return { status: 200, body: schema };
@@ -348,23 +374,8 @@ export function huntingMock() {
         one.done('cancelled');
         return { status: 204, body: null };
       }
-      const elapsedMs = Date.now() - one.started;
-      return {
-        status: 200,
-        body: {
-          id,
-          started: at(0),
-          elapsedMs,
-          query: one.query,
-          state: 'Running',
-          rowsScanned: elapsedMs * 1000,
-          bytesScanned: elapsedMs * 90_000,
-          filesTotal: 31,
-          filesRead: Math.min(30, Math.floor(elapsedMs / 300)),
-          memoryBytes: 12_000_000,
-          rowsFound: Math.floor(elapsedMs / 100),
-        },
-      };
+      polled.push(id);
+      return { status: 200, body: progress(id, one) };
     }
     if (room === 'validate') {
       const diagnostics = diagnose(body.query);
@@ -414,5 +425,5 @@ export function huntingMock() {
     return problem(404, 'not_found', 'There is no such thing here.');
   }
 
-  return { api, asked };
+  return { api, asked, polled };
 }

@@ -48,7 +48,7 @@ export function startMock(port = 0) {
   };
   const list = structuredClone(incidents);
   const alertList = structuredClone(alerts);
-  const hunting = huntingMock();
+  const hunting = huntingMock((event, data) => send(event, data));
   const custom = detectionsMock();
   const ruleList = structuredClone(rules);
   const deviceList = structuredClone(devices);
@@ -104,6 +104,45 @@ export function startMock(port = 0) {
     if (change.assignedTo === '') item.assignedTo = null;
     if (comment) item.comments.push({ comment, createdBy: user, createdTime: new Date().toISOString() });
     return null;
+  };
+
+  const linked = [];
+  /** Rows of a hunt into an incident: a copy of an alert that says so. */
+  const link = (body) => {
+    linked.push(body);
+    const created = body.incident === undefined;
+    const known = list.find((i) => i.id === body.incident);
+    if (!created && !known) return problem(404, 'not_found', `there is no incident ${body.incident}`);
+    const id = created ? Math.max(...list.map((i) => i.id)) + 1 : body.incident;
+    const made = newIncident(id);
+    const now = new Date().toISOString();
+    const alert = {
+      ...made.alert,
+      id: `al${String(linked.length).padStart(32, '9')}`,
+      title: body.title,
+      description: body.description,
+      severity: body.severity,
+      category: body.category,
+      detectionSource: 'Hunting',
+      detectorId: 'hunting-0123456789abcdef',
+      processUniqueId: null,
+      matchCount: body.rows.length,
+      hunt: { query: body.query, from: now, to: now, linkedBy: 'admin' },
+      matches: body.rows.map((row) => ({
+        table: 'DeviceProcessEvents',
+        timestamp: row.Timestamp ?? now,
+        fields: [{ selection: 'Hunting', field: 'Src', column: 'Src', test: 'computed by the query', value: 'x' }],
+        row,
+      })),
+    };
+    alertList.unshift(alert);
+    if (created) list.unshift({ ...made.incident, title: body.title, severity: body.severity, lastUpdateTime: now });
+    else Object.assign(known, { alertCount: known.alertCount + 1, lastUpdateTime: now });
+    send(
+      'incident',
+      list.find((i) => i.id === id),
+    );
+    return { status: 201, body: { incidentId: id, created, alertIds: [alert.id], repeated: false } };
   };
 
   const SORTS = {
@@ -384,6 +423,10 @@ export function startMock(port = 0) {
         return undefined;
       }
       if (parts[0] === 'hunting') {
+        if (parts[1] === 'incidents') {
+          const made = link(body);
+          return answer(made.status, made.body);
+        }
         if (['detections', 'retro'].includes(parts[1])) {
           const made = custom.api(request.method, parts.slice(1), body);
           return answer(made.status, made.body);
@@ -418,6 +461,10 @@ export function startMock(port = 0) {
     server,
     /** Bodies of the queries that were asked for. */
     asked: hunting.asked,
+    /** Ids of queries whose progress was asked for. */
+    polled: hunting.polled,
+    /** Bodies of the links of rows to incidents. */
+    linked,
     detections: custom.detections,
     /** A new incident, as if an attack had just been seen. */
     arrive() {

@@ -2,7 +2,7 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import type { Render } from '../logic/charts';
 import type { ResultColumn, ResultRow } from '../logic/results';
 import { api } from './client';
-import type { Page } from './types';
+import type { Page, Severity } from './types';
 
 // The shapes of /api/v1/hunting, as docs/reference/api.md has them.
 
@@ -70,17 +70,17 @@ export interface RunAnswer {
   resources: Resources;
 }
 
+/** Progress as the event stream tells it; asked for, it also has the query and its start. */
 export interface Progress {
   id: string;
-  started: string;
   elapsedMs: number;
-  query: string;
-  state: 'Planning' | 'Running' | 'Writing';
+  state: 'Planning' | 'Running' | 'Writing' | 'Ended';
   rowsScanned: number;
   bytesScanned: number;
   filesTotal: number;
   filesRead: number;
-  memoryBytes: number;
+  filesDone: number;
+  memoryPeakBytes: number;
   rowsFound: number;
 }
 
@@ -89,6 +89,28 @@ export interface RunBody {
   id?: string;
   timespan?: string;
   rowsMax?: number;
+}
+
+/** Rows of a result and the incident that they go into; a new one without a number. */
+export interface LinkBody {
+  incident?: number;
+  title: string;
+  severity: Severity;
+  category: string;
+  description: string;
+  query: string;
+  timespan?: string;
+  ran: string;
+  deviceId?: string;
+  impactedEntities: { type: string; column: string }[];
+  rows: Record<string, unknown>[];
+}
+
+export interface LinkAnswer {
+  incidentId: number;
+  created: boolean;
+  alertIds: string[];
+  repeated: boolean;
 }
 
 export interface SchemaColumn {
@@ -241,6 +263,7 @@ export const hunting = {
   progress: (id: string, signal: AbortSignal) =>
     api.get<Progress>(`/hunting/runs/${encodeURIComponent(id)}`, undefined, signal),
   cancel: (id: string) => api.delete(`/hunting/runs/${encodeURIComponent(id)}`),
+  link: (body: LinkBody) => api.post<LinkAnswer>('/hunting/incidents', body),
   validate: (query: string, signal?: AbortSignal) =>
     api.post<Validation>('/hunting/validate', { query }, undefined, signal),
   format: (query: string) => api.post<{ query: string }>('/hunting/format', { query }),

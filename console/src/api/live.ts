@@ -1,5 +1,7 @@
 import type { QueryClient } from '@tanstack/react-query';
 import { useEffect, useSyncExternalStore } from 'react';
+import { progressTold } from '../hunting/runs';
+import type { Progress } from './hunting';
 import type { Alert, Device, IncidentSummary, TimelineRow } from './types';
 
 // The server's event stream. What arrives makes the lists ask again (they alone know their filters), and marks the
@@ -102,6 +104,10 @@ export function useEventStream(client: QueryClient): void {
     });
     source.addEventListener('status', () => refresh('status'));
     source.addEventListener('detection', () => refresh('detections'));
+    source.addEventListener('huntProgress', (event) => {
+      const progress = parsed<Progress>(event);
+      if (progress) progressTold(progress);
+    });
     source.addEventListener('retroHunt', () => refresh('retro'));
     // The server says that events were missed: everything is asked again.
     source.addEventListener('reset', () => void client.invalidateQueries());

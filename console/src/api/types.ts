@@ -113,7 +113,16 @@ export interface Alert {
   suppressed: boolean;
   evidence: Evidence[];
   matches: Match[];
+  /** The hunt whose rows an analyst linked. */
+  hunt?: AlertHunt | null;
   comments: Comment[];
+}
+
+export interface AlertHunt {
+  query: string;
+  from?: string | null;
+  to?: string | null;
+  linkedBy: string;
 }
 
 export interface CaseUpdate {

@@ -106,16 +106,18 @@ function Export({ run }: { run: Run }) {
 
 function Running({ run }: { run: Run }) {
   const p = run.progress;
-  const part = p && p.filesTotal > 0 ? p.filesRead / p.filesTotal : undefined;
+  const part = p && p.filesRead > 0 ? p.filesDone / p.filesRead : undefined;
   return (
     <div className="hunt-running" role="status">
       <ProgressBar value={part} aria-label={t('hunting.now')} />
       <span className="muted">
         {p
           ? t('hunting.progress', {
-              phase: t(`hunting.phase.${p.state}`),
+              phase: t(`hunting.phase.${p.state === 'Ended' ? 'Writing' : p.state}`),
               rows: grouped(p.rowsScanned),
-              files: `${grouped(p.filesRead)}/${grouped(p.filesTotal)}`,
+              size: bytes(p.bytesScanned),
+              done: grouped(p.filesDone),
+              files: grouped(p.filesRead),
               found: grouped(p.rowsFound),
             })
           : t('hunting.now')}

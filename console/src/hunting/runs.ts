@@ -22,9 +22,11 @@ export interface Run {
   diagnostics: Diagnostic[];
 }
 
-/** A short query is over before its progress would be read. */
-const FIRST_PROGRESS_MS = 500;
+/** The event stream tells of a query within half a second; asking is for when it does not. */
+const FIRST_PROGRESS_MS = 1_200;
 const PROGRESS_MS = 700;
+/** A stream that says nothing of a running query for so long is not there. */
+const SILENT_MS = 2_000;
 /** Results that are kept: each may hold 30,000 rows. */
 const RESULTS_MAX = 8;
 /** Rows that the grid takes; more are for the export. */
@@ -56,11 +58,28 @@ function diagnosticsOf(error: unknown): Diagnostic[] {
   return Array.isArray(found) ? (found as Diagnostic[]) : [];
 }
 
+/** When the event stream last told of a query. */
+let told = 0;
+
+/** Progress of a query of ours, from the event stream. */
+export function progressTold(progress: Progress): void {
+  told = Date.now();
+  // A copy: putting a run moves it to the end of the map.
+  for (const [tab, run] of [...runs]) {
+    if (run.id === progress.id && run.phase === 'running') put(tab, { ...run, progress });
+  }
+}
+
+/** Asks for progress while the event stream is silent. */
 async function watch(tab: string, id: string, signal: AbortSignal): Promise<void> {
   const wait = (ms: number) => new Promise((done) => window.setTimeout(done, ms));
   await wait(FIRST_PROGRESS_MS);
   while (!signal.aborted && runs.get(tab)?.id === id && runs.get(tab)?.phase === 'running') {
     try {
+      if (Date.now() - told < SILENT_MS) {
+        await wait(PROGRESS_MS);
+        continue;
+      }
       const progress = await hunting.progress(id, signal);
       const run = runs.get(tab);
       if (run?.id === id && run.phase === 'running') put(tab, { ...run, progress });

@@ -75,7 +75,7 @@ export const hunting = {
   olderShow: 'Show its query',
   phase: { Planning: 'Planning', Running: 'Reading', Writing: 'Writing the answer' },
   placeholder: 'DeviceProcessEvents | where …    Shift+Enter runs the query under the cursor',
-  progress: '{{phase}}: {{rows}} rows of {{files}} files read, {{found}} found',
+  progress: '{{phase}}: {{rows}} rows and {{size}} looked at, {{done}} of {{files}} files, {{found}} found',
   promote: 'Create detection',
   query: 'Query',
   rangeOf: 'Over',

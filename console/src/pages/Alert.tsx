@@ -1,6 +1,7 @@
 import { Button, Tab, TabList } from '@fluentui/react-components';
 import { AlertOffRegular, TargetRegular } from '@fluentui/react-icons';
 import { useMemo, useState } from 'react';
+import { ApiError } from '../api/client';
 import { useAlert, useAlertTree, useIncident } from '../api/queries';
 import type { Alert } from '../api/types';
 import { huntNow } from '../hunting/start';
@@ -36,6 +37,9 @@ function What({ alert }: { alert: Alert }) {
   );
   const trees = useMemo(() => (tree.data ? [tree.data] : []), [tree.data]);
   const rows = useMemo(() => flatten(trees, alerts, { folded: new Set(), activities: 'all' }), [trees, alerts]);
+  // An alert without a process has no tree: a log-on, rows of a hunt.
+  if (tree.error instanceof ApiError && tree.error.status === 404)
+    return <Empty title={t('tree.empty')} hint={t('tree.emptyHint')} />;
   if (tree.error) return <Failure error={tree.error} retry={() => void tree.refetch()} />;
   if (!tree.data) return <Loading />;
   if (rows.length === 0) return <Empty title={t('tree.empty')} hint={t('tree.emptyHint')} />;

@@ -340,6 +340,8 @@ export default function Hunting() {
           rows={overlay.rows}
           columns={run.answer.columns}
           query={run.query}
+          range={run.range}
+          ran={run.started}
           name={tab?.title ?? ''}
           close={() => setOverlay(null)}
         />

@@ -1,20 +1,47 @@
-import type { Alert } from '../api/types';
+import { Button } from '@fluentui/react-components';
+import { TargetRegular } from '@fluentui/react-icons';
+import type { Alert, AlertHunt } from '../api/types';
+import { huntNow } from '../hunting/start';
 import { t } from '../i18n';
 import { Entity } from './Entity';
 import { Time, To } from './Parts';
 import { RowFacts } from './RowFacts';
 
+/** The hunt that found the rows: who linked them, the query, and the time that it looked at. */
+function Hunted({ hunt, title }: { hunt: AlertHunt; title: string }) {
+  return (
+    <div className="alert-hunt">
+      <p>
+        {t('alert.hunt', { who: hunt.linkedBy })}{' '}
+        <Button size="small" icon={<TargetRegular />} onClick={() => huntNow(hunt.query, title)}>
+          {t('alert.huntAgain')}
+        </Button>
+      </p>
+      {(hunt.from || hunt.to) && (
+        <p className="muted">
+          {t('alert.huntRange')} {hunt.from ? <Time at={hunt.from} /> : '…'} – {hunt.to ? <Time at={hunt.to} /> : '…'}
+        </p>
+      )}
+      <pre className="mono wrap">{hunt.query}</pre>
+    </div>
+  );
+}
+
 /** Which rule fired, on which fields of which row, and the row itself. */
 export function Explanation({ alert }: { alert: Alert }) {
   return (
     <div className="explain">
-      <p>
-        {t('alert.byRule')}{' '}
-        <To path="/rules" change={{ sel: alert.detectorId }}>
-          <span className="mono">{alert.detectorId}</span>
-        </To>
-        {alert.matchCount > 1 && ` · ${t('alert.matched', { count: alert.matchCount })}`}
-      </p>
+      {alert.hunt ? (
+        <Hunted hunt={alert.hunt} title={alert.title} />
+      ) : (
+        <p>
+          {t('alert.byRule')}{' '}
+          <To path="/rules" change={{ sel: alert.detectorId }}>
+            <span className="mono">{alert.detectorId}</span>
+          </To>
+          {alert.matchCount > 1 && ` · ${t('alert.matched', { count: alert.matchCount })}`}
+        </p>
+      )}
       {alert.matches.map((match, i) => {
         const marked = new Set(match.fields.map((f) => f.column));
         return (

@@ -66,10 +66,29 @@ pub struct Alert {
     pub suppressed: bool,
     /// Evidence entities.
     pub evidence: Vec<Evidence>,
-    /// The matched rows (first ones, at most [`ALERT_MATCHES_MAX`]), with rule fields that matched.
+    /// The matched rows (first ones, at most [`ALERT_MATCHES_MAX`]), with rule fields that matched; all rows that an
+    /// analyst linked.
     pub matches: Vec<Match>,
+    /// The hunt whose rows an analyst linked; none for alerts of rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hunt: Option<AlertHunt>,
     /// Comments, oldest first.
     pub comments: Vec<Comment>,
+}
+
+/// The hunt that an alert was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct AlertHunt {
+    /// The query.
+    pub query: String,
+    /// First moment that it looked at, where something bounded it.
+    pub from: Option<String>,
+    /// Moment after the last, likewise.
+    pub to: Option<String>,
+    /// Who linked its rows.
+    pub linked_by: String,
 }
 
 /// Matched rows copied into one alert; more are only counted. Sixteen tell the story, and bound the case's size.

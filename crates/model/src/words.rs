@@ -146,6 +146,8 @@ words!(
         CustomTi = "CustomTI",
         /// Automated investigation.
         AutomatedInvestigation = "AutomatedInvestigation",
+        /// An analyst, in the rows of a hunt.
+        Hunting = "Hunting",
     }
 );
 words!(

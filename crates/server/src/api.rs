@@ -12,6 +12,7 @@ pub mod events;
 pub mod extract;
 pub mod hunting;
 pub mod hunting_aliases;
+pub mod hunting_link;
 pub mod people;
 pub mod problem;
 pub mod rules;
@@ -136,6 +137,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(hunting::hunting_query_get, hunting::hunting_query_put, hunting::hunting_query_delete))
         .routes(routes!(hunting::hunting_history))
         .routes(routes!(hunting::hunting_library))
+        .routes(routes!(hunting_link::hunting_link))
         .routes(routes!(detections::detection_list, detections::detection_create))
         .routes(routes!(detections::detection_get, detections::detection_put, detections::detection_patch))
         .routes(routes!(detections::detection_delete))

@@ -16,6 +16,7 @@ pub mod custom;
 pub mod draft;
 pub mod evidence;
 pub mod indicator;
+pub mod linked;
 pub mod live;
 pub mod process;
 pub mod recover;

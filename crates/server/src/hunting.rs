@@ -31,7 +31,7 @@ pub use catalog::TenantCatalog;
 pub use completeness::Completeness;
 pub use error::HuntError;
 pub use execute::Hunt;
-pub use resources::{Progress, Resources, RunState};
+pub use resources::{Progress, ProgressEvent, Resources, RunState};
 pub use settings::HuntingSettings;
 
 use crate::shared::Shared;

@@ -27,7 +27,7 @@ pub enum Access {
 const ADMIN: &[&str] = &["enrolment-tokens", "api-tokens", "users"];
 
 /// Paths below `hunting` whose changes are for analysts.
-const CHANGES: &[&str] = &["hunting/detections", "hunting/indicators", "hunting/retro"];
+const CHANGES: &[&str] = &["hunting/detections", "hunting/incidents", "hunting/indicators", "hunting/retro"];
 
 /// Paths of the cloud plane: reading is for everybody, changes cost money or move protection and are for administrators.
 const PLANE: &[&str] =

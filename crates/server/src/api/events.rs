@@ -8,8 +8,11 @@ use super::Api;
 use super::devices::device_of;
 use super::extract::Query;
 use super::problem::{ApiError, Kind};
+use crate::hunting::{Caller, Interface, ProgressEvent};
+use crate::identity::Principal;
 use crate::incidents::{CaseChange, Incidents};
 use crate::shared::Shared;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -31,6 +34,8 @@ const LAG_MAX: usize = 1_024;
 const STREAMS_MAX: usize = 512;
 /// How often the status is sent.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// How often progress of the listener's own queries is sent: often enough to look alive, and a look costs a lock.
+const PROGRESS_EVERY: Duration = Duration::from_millis(400);
 
 /// A numbered event.
 #[derive(Debug, Clone)]
@@ -142,7 +147,22 @@ fn sse(event: &Numbered) -> Event {
     Event::default().id(event.id.to_string()).event(event.name).data(event.data.as_ref())
 }
 
+/// Progress of one user's queries, as a stream tells it.
+#[derive(Debug, Default)]
+struct Watched(Vec<ProgressEvent>);
+
+impl Watched {
+    /// What is new since the last look; a query that is gone is told once.
+    fn look(&mut self, running: Vec<ProgressEvent>) -> Vec<ProgressEvent> {
+        let gone = self.0.iter().filter(|old| running.iter().all(|new| new.id != old.id));
+        let ended: Vec<ProgressEvent> = gone.map(|old| ProgressEvent { state: "Ended", ..old.clone() }).collect();
+        self.0.clone_from(&running);
+        ended.into_iter().chain(running).collect()
+    }
+}
+
 enum Next {
+    Progress,
     Event(Numbered),
     Row(Arc<TimelineRow>),
     Device(DeviceId),
@@ -152,11 +172,12 @@ enum Next {
 }
 
 /// Live events: `alert` (Alert without matches), `incident` (IncidentSummary), `device` (Device), `row` (TimelineRow),
-/// `status`, `reset`.
+/// `detection`, `retroHunt`, `huntProgress` (ProgressEvent, of the caller's own queries), `status`, `reset`.
 #[utoipa::path(get, path = "/events", tag = "events", params(EventQuery),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 400, body = garrison_model::Problem)))]
 pub async fn event_stream(
     State(api): State<Api>,
+    Extension(who): Extension<Principal>,
     Query(q): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
@@ -187,6 +208,10 @@ pub async fn event_stream(
                 return;
             }
         }
+        let own = Caller::new(&api.shared.tenant, &who.name, Interface::Api);
+        let mut watched = Watched::default();
+        let mut progress = tokio::time::interval(PROGRESS_EVERY);
+        progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let next = tokio::select! {
                 event = events.recv() => match event {
@@ -205,10 +230,21 @@ pub async fn event_stream(
                     Err(broadcast::error::RecvError::Closed) => Next::End,
                 },
                 _ = status.tick() => Next::Status,
+                _ = progress.tick() => Next::Progress,
                 () = stop.cancelled() => Next::End,
                 () = send.closed() => Next::End,
             };
             let event = match next {
+                Next::Progress => {
+                    let running = api.hunting.progress_list(&own).into_iter().map(ProgressEvent::from).collect();
+                    for told in watched.look(running) {
+                        let data = serde_json::to_string(&told).unwrap_or_default();
+                        if send.send(Event::default().event("huntProgress").data(data)).await.is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
                 Next::Event(event) => sse(&event),
                 Next::Row(row) => Event::default().event("row").data(serde_json::to_string(&*row).unwrap_or_default()),
                 Next::Device(id) => match device_of(&api, &id).await {
@@ -256,6 +292,26 @@ mod tests {
         assert_eq!(ids(hub.subscribe(Some(50)).0), None, "too old");
         assert_eq!(ids(hub.subscribe(Some(500)).0), None, "not ours");
         assert_eq!(ids(hub.subscribe(Some(u64::MAX - 1)).0), None, "not a number");
+    }
+
+    #[test]
+    fn the_end_of_a_query_is_told_once() {
+        let run = |n: u128, rows: u64| ProgressEvent {
+            id: uuid::Uuid::from_u128(n),
+            state: "Running",
+            elapsed_ms: 1,
+            figures: crate::hunting::resources::Figures::default(),
+            rows_found: rows,
+        };
+        let mut watched = Watched::default();
+        let mut told = |running: Vec<ProgressEvent>| -> Vec<(u128, &'static str, u64)> {
+            watched.look(running).iter().map(|p| (p.id.as_u128(), p.state, p.rows_found)).collect()
+        };
+        assert_eq!(told(vec![]), []);
+        assert_eq!(told(vec![run(1, 0), run(2, 0)]), [(1, "Running", 0), (2, "Running", 0)]);
+        assert_eq!(told(vec![run(2, 5)]), [(1, "Ended", 0), (2, "Running", 5)]);
+        assert_eq!(told(vec![]), [(2, "Ended", 5)]);
+        assert_eq!(told(vec![]), []);
     }
 
     #[test]

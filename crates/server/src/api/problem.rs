@@ -63,6 +63,7 @@ problems! {
     DetectionRefused = "detection_not_valid" 400 "The detection cannot be used.", "see docs/guides/custom-detections.md";
     IndicatorRefused = "indicator_not_valid" 400 "The indicator cannot be used.", "give a hash, an address or range, a domain or a URL, and the action audit";
     RetroRefused = "retro_hunt_not_valid" 400 "This cannot be hunted for.", "see docs/guides/hunting.md";
+    LinkRefused = "link_not_valid" 400 "These rows cannot be put into an incident.", "see docs/guides/hunting.md";
     RetroEnded = "retro_hunt_ended" 409 "The retro-hunt has ended.", "start another one";
     GeographyFixed = "geography_fixed" 409 "The geography of a tenant cannot be changed.", "leave it as it is, or connect the machines to another tenant that was made in the other geography";
     GeographyUnknown = "geography_unknown" 400 "There is no such geography, or the location lies in none.", "choose one of those named, or configure it in [geographies]";
@@ -153,6 +154,17 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<crate::detection::linked::LinkError> for ApiError {
+    fn from(error: crate::detection::linked::LinkError) -> Self {
+        use crate::detection::linked::LinkError as E;
+        match error {
+            E::Case(case) => case.into(),
+            E::Lake(_) | E::Task => Self::internal(&error),
+            _ => Self::with(Kind::LinkRefused, error.to_string()),
+        }
+    }
+}
+
 impl From<CaseError> for ApiError {
     fn from(error: CaseError) -> Self {
         let text = error.to_string();
@@ -165,7 +177,7 @@ impl From<CaseError> for ApiError {
             CaseError::Text { .. } | CaseError::TooManyTags(_) => Self::with(Kind::Text, text),
             CaseError::IncidentOnly(_) => Self::with(Kind::IncidentOnly, text),
             CaseError::Redirected(..) => Self::with(Kind::Redirected, text),
-            CaseError::Merge { .. } => Self::with(Kind::MergeRefused, text),
+            CaseError::Merge { .. } | CaseError::Full(..) => Self::with(Kind::MergeRefused, text),
             CaseError::Scope(_) => Self::with(Kind::Scope, text),
             CaseError::Expiry => Self::with(Kind::Expiry, text),
             CaseError::Stored { .. } | CaseError::Db(_) | CaseError::Write(_) => Self::internal(&error),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod chart;
+mod link;
 mod shell;
 
 use super::client::{CliError, Client};
@@ -42,6 +43,8 @@ pub struct Command {
     /// Lists the queries that come with the program, or with a word those that it fits.
     #[arg(long, num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["query", "file"])]
     library: Option<String>,
+    #[command(flatten)]
+    link: link::Link,
 }
 
 pub(super) async fn run(command: Command, client: &Client, printer: &Printer) -> Result<(), CliError> {
@@ -58,6 +61,12 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
         (None, None) => stdin()?,
     };
     let hunt = Hunt { text, timespan: command.timespan, rows: command.rows };
+    if let Some(body) = command.link.body()? {
+        let ran = crate::shared::rfc3339(crate::now());
+        let answered = hunt.run(client, printer).await?;
+        link::send(body, &hunt, &ran, &answered, client, printer).await?;
+        return answered.verdict();
+    }
     if printer.format == Format::Parquet {
         return download(&hunt, command.out, client).await;
     }
@@ -165,8 +174,8 @@ fn progress_words(progress: &Value) -> String {
         clean(state),
         number("elapsedMs") as f64 / 1_000.0,
         number("rowsScanned"),
+        number("filesDone"),
         number("filesRead"),
-        number("filesTotal"),
         number("rowsFound"),
     )
 }

@@ -203,6 +203,7 @@ pub fn draft_of(
         suppressed: false,
         evidence: all_evidence,
         matches,
+        hunt: None,
         comments: Vec::new(),
     };
     Some(AlertDraft { fold_key: format!("{rule_id}/{device}/{fold}"), alert, lineage, rows: matched })

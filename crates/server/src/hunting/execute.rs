@@ -77,8 +77,7 @@ impl Running {
             figures.add(plan);
         }
         if let Some(scans) = self.scans.get() {
-            figures.files_total = scans.files_total.load(Relaxed);
-            figures.files_read = scans.files_read.load(Relaxed);
+            figures.count_files(scans.files_total.load(Relaxed), scans.files_read.load(Relaxed));
         }
         figures
     }

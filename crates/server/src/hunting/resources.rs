@@ -1,6 +1,8 @@
 //! What a query costs: read from its plan's figures, while it runs and after.
 
 use super::Interface;
+use datafusion::datasource::physical_plan::ParquetSource;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use std::sync::Arc;
@@ -127,6 +129,30 @@ pub struct Progress {
     pub rows_found: u64,
 }
 
+/// Progress of a query on the event stream of its user.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgressEvent {
+    /// The run.
+    #[schema(value_type = String)]
+    pub id: Uuid,
+    /// `Planning`, `Running`, `Writing`, or `Ended`, which comes once.
+    pub state: &'static str,
+    /// How long ago it began.
+    pub elapsed_ms: u64,
+    /// What it has read and taken so far.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Rows of the answer so far.
+    pub rows_found: u64,
+}
+
+impl From<Progress> for ProgressEvent {
+    fn from(p: Progress) -> Self {
+        Self { id: p.id, state: p.state, elapsed_ms: p.elapsed_ms, figures: p.figures, rows_found: p.rows_found }
+    }
+}
+
 /// Figures of a plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -139,6 +165,8 @@ pub struct Figures {
     pub files_total: u64,
     /// Files that their bounds did not rule out.
     pub files_read: u64,
+    /// Of those, the files that are through.
+    pub files_done: u64,
     /// Row groups that statistics and bloom filters did not rule out.
     pub row_groups_read: u64,
     /// Most bytes of memory at once.
@@ -147,6 +175,10 @@ pub struct Figures {
     pub spilled_bytes: u64,
     /// Processor time of its operators.
     pub cpu_ms: u64,
+    /// Parts of files that are to be read and that are through: the engine may cut a large file into several.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) parts: (u64, u64),
 }
 
 impl Figures {
@@ -157,8 +189,22 @@ impl Figures {
         self.cpu_ms += nanoseconds / 1_000_000;
     }
 
+    /// Files read so far, by the share of their parts that is through.
+    pub(crate) fn count_files(&mut self, total: u64, read: u64) {
+        let (parts, through) = self.parts;
+        (self.files_total, self.files_read) = (total, read);
+        self.files_done = match parts {
+            0 => 0,
+            parts => read.saturating_mul(through.min(parts)) / parts,
+        };
+    }
+
     fn walk(&mut self, plan: &Arc<dyn ExecutionPlan>, nanoseconds: &mut u64, depth: usize) {
         let children = plan.children();
+        let source = plan.downcast_ref::<DataSourceExec>();
+        if let Some((config, _)) = source.and_then(|s| s.downcast_to_file_source::<ParquetSource>()) {
+            self.parts.0 += config.file_groups.iter().map(|group| group.len() as u64).sum::<u64>();
+        }
         if let Some(metrics) = plan.metrics() {
             let mut decoded = Decoded::default();
             for metric in metrics.iter() {
@@ -168,6 +214,7 @@ impl Figures {
                     MetricValue::OutputRows(count) => decoded.output += count.value() as u64,
                     MetricValue::Count { name, count } => match name.as_ref() {
                         "bytes_scanned" => self.bytes_scanned += count.value() as u64,
+                        "files_processed" => decoded.parts_through += count.value() as u64,
                         "pushdown_rows_pruned" => decoded.pruned += count.value() as u64,
                         _ => {}
                     },
@@ -181,6 +228,7 @@ impl Figures {
                     _ => {}
                 }
             }
+            self.parts.1 += decoded.parts_through;
             if children.is_empty() {
                 self.rows_scanned += decoded.output + decoded.pruned;
                 self.row_groups_read += decoded.by_statistics.saturating_sub(decoded.bloom_ruled_out);
@@ -201,4 +249,5 @@ struct Decoded {
     pruned: u64,
     by_statistics: u64,
     bloom_ruled_out: u64,
+    parts_through: u64,
 }

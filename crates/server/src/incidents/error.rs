@@ -52,6 +52,9 @@ pub enum CaseError {
         /// Which condition fails.
         why: &'static str,
     },
+    /// No room for more alerts.
+    #[error("incident {0} has no room: an incident has at most {1} alerts")]
+    Full(IncidentId, usize),
     /// A suppression's scope.
     #[error(transparent)]
     Scope(#[from] crate::detection::suppression::ScopeError),

@@ -291,7 +291,12 @@ impl Incidents {
         row.as_ref().map(super::record::alert_read).transpose()
     }
 
-    async fn alert_insert(&self, conn: &mut AnyConnection, draft: &AlertDraft, reason: &str) -> Result<(), CaseError> {
+    pub(crate) async fn alert_insert(
+        &self,
+        conn: &mut AnyConnection,
+        draft: &AlertDraft,
+        reason: &str,
+    ) -> Result<(), CaseError> {
         let alert = &draft.alert;
         let lineage = serde_json::to_string(&draft.lineage)
             .map_err(|source| CaseError::Stored { what: format!("alert {}", alert.id), source })?;
@@ -345,7 +350,7 @@ impl Incidents {
         self.rows_add(conn, draft, alert).await
     }
 
-    async fn keys_add(
+    pub(crate) async fn keys_add(
         &self,
         conn: &mut AnyConnection,
         draft: &AlertDraft,

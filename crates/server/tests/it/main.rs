@@ -10,5 +10,7 @@ mod detections;
 mod detections_house;
 mod hunting;
 mod hunting_language;
+mod hunting_link;
+mod hunting_progress;
 mod library;
 mod sigma_plan;

@@ -7,7 +7,7 @@ use crate::detection::draft::{HitRow, Words, draft_of};
 use crate::detection::evidence;
 use crate::incidents::AlertDraft;
 use arrow::array::RecordBatch;
-use garrison_lake::ScanRequest;
+use garrison_lake::{Filter, Lake, ScanRequest, Test};
 use garrison_model::{BootId, DetectionSource, DeviceId, EvidenceRole, MatchField, Micros, RuleId};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -15,11 +15,11 @@ use std::collections::{HashMap, HashSet};
 /// Rows of one answer that are looked at; more than this is a report, not a detection.
 pub const ROWS_MAX: usize = 10_000;
 /// Characters of a custom detail in an alert.
-const DETAIL_CHARS_MAX: usize = 512;
+pub(crate) const DETAIL_CHARS_MAX: usize = 512;
 /// Alerts written in one transaction, so that other writers wait for milliseconds only.
 const ALERTS_PER_WRITE: usize = 16;
 /// Boot of an event that the lake does not hold (any more).
-const BOOT_UNKNOWN: &str = "00000000-0000-0000-0000-000000000000";
+pub(crate) const BOOT_UNKNOWN: &str = "00000000-0000-0000-0000-000000000000";
 
 /// What became of an answer's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,13 +33,13 @@ pub struct Made {
 }
 
 /// Key of an event: device, number, time.
-type EventKey = (String, i64, i64);
+pub(crate) type EventKey = (String, i64, i64);
 
-fn text<'r>(row: &'r Map<String, Value>, column: &str) -> Option<&'r str> {
+pub(crate) fn text<'r>(row: &'r Map<String, Value>, column: &str) -> Option<&'r str> {
     row.get(column).and_then(Value::as_str).filter(|t| !t.is_empty())
 }
 
-fn micros(row: &Map<String, Value>) -> Option<i64> {
+pub(crate) fn micros(row: &Map<String, Value>) -> Option<i64> {
     text(row, "Timestamp")?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
 }
 
@@ -65,9 +65,9 @@ pub fn rows(custom: &Custom, batches: &[RecordBatch]) -> Vec<(DeviceId, i64, i64
     named
 }
 
-/// The events themselves, out of the lake.
-fn events(
-    custom: &Custom,
+/// The events themselves, out of the lake: of these tables, or of all tables of devices if none is one.
+pub(crate) fn events(
+    lake: &Lake,
     tables: &[String],
     wanted: &HashSet<EventKey>,
 ) -> Result<HashMap<EventKey, (String, Option<BootId>, Map<String, Value>)>, garrison_lake::LakeError> {
@@ -75,6 +75,7 @@ fn events(
     let (Some(from), Some(to)) = (wanted.iter().map(|k| k.2).min(), wanted.iter().map(|k| k.2).max()) else {
         return Ok(found);
     };
+    let numbers = (wanted.iter().map(|k| k.1).min().unwrap_or(0), wanted.iter().map(|k| k.1).max().unwrap_or(0));
     let mut devices: Vec<String> = wanted.iter().map(|k| k.0.clone()).collect();
     devices.sort();
     devices.dedup();
@@ -91,9 +92,10 @@ fn events(
             from: Some(Micros(from)),
             to: Some(Micros(to.saturating_add(1))),
             devices: devices.clone(),
+            filters: vec![Filter::new("ReportId", Test::NumberBetween(numbers.0, numbers.1))],
             ..ScanRequest::table(table)
         };
-        let Ok(scan) = custom.shared.lake.scan(request) else { continue };
+        let Ok(scan) = lake.scan(request) else { continue };
         for batch in scan {
             let batch = batch?;
             for index in 0..batch.num_rows() {
@@ -119,8 +121,8 @@ pub async fn drafts(
 ) -> Result<Vec<AlertDraft>, CustomError> {
     let named = rows(custom, &found.batches);
     let wanted: HashSet<EventKey> = named.iter().map(|(d, n, t, _)| (d.as_str().to_owned(), *n, *t)).collect();
-    let (own, tables) = (std::sync::Arc::clone(custom), found.tables.clone());
-    let events = tokio::task::spawn_blocking(move || events(&own, &tables, &wanted).map(|events| (events, wanted)));
+    let (lake, tables) = (std::sync::Arc::clone(&custom.shared.lake), found.tables.clone());
+    let events = tokio::task::spawn_blocking(move || events(&lake, &tables, &wanted).map(|events| (events, wanted)));
     let (mut events, mut open) = events.await.map_err(|_| CustomError::Task)??;
     let Ok(rule) = RuleId::new(rule_id) else { return Ok(Vec::new()) };
     let now = (custom.clock)();
@@ -174,7 +176,13 @@ pub async fn drafts(
 }
 
 /// Marks an entity of the evidence as impacted, or adds it.
-fn impacted(draft: &mut AlertDraft, kind: garrison_model::EntityType, column: &str, value: &str, now: Micros) {
+pub(crate) fn impacted(
+    draft: &mut AlertDraft,
+    kind: garrison_model::EntityType,
+    column: &str,
+    value: &str,
+    now: Micros,
+) {
     if value.is_empty() {
         return;
     }

@@ -282,9 +282,9 @@ pub const fn entity_columns(kind: EntityType) -> &'static [&'static str] {
 }
 
 /// What alerts are called that belong to no tactic.
-const NO_TACTIC: &str = "SuspiciousActivity";
+pub(crate) const NO_TACTIC: &str = "SuspiciousActivity";
 
-fn is_technique(text: &str) -> bool {
+pub(crate) fn is_technique(text: &str) -> bool {
     let digits = |t: &str, count: usize| t.len() == count && t.bytes().all(|b| b.is_ascii_digit());
     text.strip_prefix('T').is_some_and(|rest| match rest.split_once('.') {
         Some((number, sub)) => digits(number, 4) && digits(sub, 3),
