@@ -14,6 +14,7 @@ pub mod hunting;
 pub mod hunting_aliases;
 pub mod hunting_link;
 pub mod people;
+pub mod plane;
 pub mod problem;
 pub mod rules;
 pub mod status;
@@ -39,6 +40,8 @@ use utoipa_axum::routes;
 
 /// Bytes of a request's body; imports of rules may be larger.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a fleet file as JSON: twenty thousand entries with tags.
+const FLEET_BYTES_MAX: usize = 16 << 20;
 /// Time for an answer; event streams are not bound by it.
 const TIME_MAX: Duration = Duration::from_mins(1);
 /// Requests at work at once; more are told to come again, so that memory stays bounded.
@@ -149,6 +152,24 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(detections::retro_list, detections::retro_create))
         .routes(routes!(detections::retro_get, detections::retro_cancel))
         .routes(routes!(detections::retro_matches))
+        .routes(routes!(plane::tenant_get, plane::tenant_put))
+        .routes(routes!(plane::geography_list))
+        .routes(routes!(plane::subscription_list, plane::subscription_create))
+        .routes(routes!(plane::subscription_get, plane::subscription_delete))
+        .routes(routes!(plane::subscription_plan_put, plane::subscription_plan_delete))
+        .routes(routes!(plane::subscription_integration_put))
+        .routes(routes!(plane::group_list))
+        .routes(routes!(plane::group_put, plane::group_delete))
+        .routes(routes!(plane::machine_list))
+        .routes(routes!(plane::machine_get, plane::machine_patch, plane::machine_delete))
+        .routes(routes!(plane::machine_plan_put, plane::machine_plan_delete))
+        .routes(routes!(plane::plan_list))
+        .routes(routes!(plane::plan_preview))
+        .routes(routes!(plane::plan_bulk))
+        .routes(routes!(plane::exclusion_list, plane::exclusion_create))
+        .routes(routes!(plane::exclusion_delete))
+        .routes(routes!(plane::coverage_get))
+        .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));
     OpenApiRouter::new()
         .nest("/api/v1", api)

@@ -4,15 +4,19 @@
 //! a command line must not be able to paint the analyst's terminal.
 
 mod alert;
+mod apply;
 mod client;
 mod detection;
 mod device;
 mod hunt;
 mod incident;
+mod machine;
 mod output;
+mod plan;
 mod query;
 mod rule;
 mod status;
+mod subscription;
 mod suppression;
 mod tree;
 
@@ -72,6 +76,29 @@ pub enum Command {
     /// Hunts through the past for a rule, detection or indicator.
     #[command(subcommand)]
     Retro(detection::RetroCommand),
+    /// Subscriptions and their resource groups.
+    #[command(subcommand)]
+    Subscription(subscription::Command),
+    /// The tenant and its geography, which never changes.
+    #[command(subcommand)]
+    Tenant(subscription::TenantCommand),
+    /// Connected machines.
+    #[command(subcommand)]
+    Machine(machine::Command),
+    /// Plans: what is switched on, for subscriptions and machines.
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// What keeps the sensor away from machines.
+    #[command(subcommand)]
+    Exclusion(plan::ExclusionCommand),
+    /// Machines by plan, and why some are not covered.
+    Coverage {
+        /// The machines that are not covered, with what to do.
+        #[arg(long)]
+        missing: bool,
+    },
+    /// Brings the fleet to what a file says; the same file twice changes nothing.
+    Apply(apply::Command),
     /// How the server is.
     Status,
     /// The hunting tables and their columns.
@@ -106,6 +133,13 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Detection(c) => detection::run(c, &client, &printer).await,
         Command::Indicator(c) => detection::indicator(c, &client, &printer).await,
         Command::Retro(c) => detection::retro(c, &client, &printer).await,
+        Command::Subscription(c) => subscription::run(c, &client, &printer).await,
+        Command::Tenant(c) => subscription::tenant(c, &client, &printer).await,
+        Command::Machine(c) => machine::run(c, &client, &printer).await,
+        Command::Plan(c) => plan::run(c, &client, &printer).await,
+        Command::Exclusion(c) => plan::exclusion(c, &client, &printer).await,
+        Command::Coverage { missing } => plan::coverage(missing, &client, &printer).await,
+        Command::Apply(c) => apply::run(c, &client, &printer).await,
         Command::Status => status::run(&client, &printer).await,
         Command::Schema { table } => status::schema(table, &client, &printer).await,
     }

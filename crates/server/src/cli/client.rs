@@ -48,6 +48,12 @@ pub enum CliError {
     /// Done, but the answer lacks something.
     #[error("not complete: {0}")]
     Partial(String),
+    /// A dry run found a difference.
+    #[error("the fleet differs from the file")]
+    Differs,
+    /// There is no such thing.
+    #[error("{0}")]
+    Missing(String),
     /// The command did its work and found something wrong.
     #[error("{0}")]
     Failed(String),
@@ -62,7 +68,8 @@ impl CliError {
     /// Exit code: 1 failed, 2 usage, 3 not authorised, 4 not found, 5 cannot reach, 7 partial, 10 retry later.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Usage { .. } | Self::File { .. } => 2,
+            Self::Usage { .. } | Self::File { .. } | Self::Differs => 2,
+            Self::Missing(_) => 4,
             Self::Unreachable { .. } => 5,
             Self::Refused(p) => match p.status {
                 401 | 403 => 3,
@@ -91,7 +98,7 @@ impl CliError {
 
     /// Says it on stderr, with what to do.
     pub fn report(&self) {
-        let word = if matches!(self, Self::Partial(_)) { "warning" } else { "error" };
+        let word = if matches!(self, Self::Partial(_) | Self::Differs) { "warning" } else { "error" };
         eprintln!("{word}: {}", super::clean(&self.to_string()));
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {

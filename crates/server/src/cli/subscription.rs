@@ -1,0 +1,236 @@
+//! `garrison subscription …` and `garrison tenant …`
+
+use super::client::{CliError, Client, query, typed};
+use super::output::{Printer, clean, short_time};
+use clap::{Subcommand, ValueEnum};
+use garrison_model::{GroupName, Page, ResourceGroup, Subscription, SubscriptionId, Tags, Tenant};
+use serde_json::{Value, json};
+
+/// A switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// All subscriptions.
+    List,
+    /// One subscription with its resource groups.
+    Show {
+        /// Name or id.
+        subscription: String,
+    },
+    /// Make a subscription, or change the one with `--id`.
+    Create {
+        /// Name.
+        name: String,
+        /// Where its machines are, such as `westeurope`.
+        #[arg(long)]
+        location: String,
+        /// Its id; the server gives one otherwise.
+        #[arg(long)]
+        id: Option<SubscriptionId>,
+        /// `name=value`; may be given several times.
+        #[arg(long = "tag")]
+        tags: Vec<String>,
+    },
+    /// Remove a subscription that holds no machine.
+    Delete {
+        /// Name or id.
+        subscription: String,
+    },
+    /// Whether sensors are installed by themselves.
+    Integration {
+        /// Name or id.
+        subscription: String,
+        /// On or off.
+        #[arg(value_enum)]
+        switch: Switch,
+    },
+    /// Make a resource group.
+    GroupCreate {
+        /// Name or id of the subscription.
+        subscription: String,
+        /// Name of the group.
+        group: GroupName,
+    },
+    /// Remove a resource group that holds no machine.
+    GroupDelete {
+        /// Name or id of the subscription.
+        subscription: String,
+        /// Name of the group.
+        group: GroupName,
+    },
+}
+
+/// Commands about the tenant.
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// The tenant and where its data rests.
+    Show,
+    /// Geographies of this server.
+    Geographies,
+    /// Confirm the geography. It never changes: another one is refused.
+    Geography {
+        /// Code, such as `EU`.
+        geography: String,
+    },
+}
+
+/// Reads `name=value` texts.
+pub(super) fn tags(texts: &[String]) -> Result<Tags, CliError> {
+    let mut tags = Tags::new();
+    for text in texts {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| CliError::usage(format!("`{}` is no tag", clean(text)), "write name=value"))?;
+        tags.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(tags)
+}
+
+/// Tags on one line.
+pub(super) fn tags_line(tags: &Tags) -> String {
+    clean(&tags.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(" "))
+}
+
+/// The subscription that a person means: by id, else by name where only one has it.
+pub(super) async fn find(client: &Client, text: &str) -> Result<Subscription, CliError> {
+    let text = text.strip_prefix("/subscriptions/").unwrap_or(text);
+    if let Ok(id) = text.parse::<SubscriptionId>() {
+        return client.fetch(&format!("/subscriptions/{id}")).await;
+    }
+    let page: Page<Subscription> = client.fetch("/subscriptions").await?;
+    let mut found = page.items.into_iter().filter(|s| s.name == text);
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => {
+            Err(CliError::usage(format!("several subscriptions are named `{}`", clean(text)), "give the id"))
+        }
+        (None, _) => Err(CliError::Missing(format!("there is no subscription `{}`", clean(text)))),
+    }
+}
+
+fn plan(s: &Subscription) -> String {
+    s.plan.map_or_else(|| "-".to_owned(), |p| p.to_string())
+}
+
+fn trial(s: &Subscription) -> String {
+    match &s.trial {
+        Some(t) if t.active => format!("{} day(s) left", t.days_left),
+        Some(_) => "ended".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+fn show(printer: &Printer, s: &Subscription, groups: &[ResourceGroup]) -> Result<(), CliError> {
+    if !printer.is_table() {
+        return printer.json(&json!({ "subscription": s, "resourceGroups": groups }));
+    }
+    printer.pairs(&[
+        ("id", s.id.to_string()),
+        ("name", clean(&s.name)),
+        ("location", clean(&s.location)),
+        ("plan", plan(s)),
+        ("trial", trial(s)),
+        ("integration", if s.integration { "on" } else { "off" }.to_owned()),
+        ("machines", s.machine_count.to_string()),
+        ("tags", tags_line(&s.tags)),
+        ("created", short_time(&s.created_time)),
+    ]);
+    for g in groups {
+        printer.line(&format!("  {}  {} machine(s)", g.name, g.machine_count));
+    }
+    Ok(())
+}
+
+pub(super) async fn run(command: Command, client: &Client, printer: &Printer) -> Result<(), CliError> {
+    match command {
+        Command::List => {
+            let page: Page<Subscription> = client.fetch("/subscriptions").await?;
+            printer.list(&["ID", "NAME", "LOCATION", "PLAN", "TRIAL", "SENSORS", "MACHINES"], &page.items, |s| {
+                vec![
+                    s.id.to_string(),
+                    clean(&s.name),
+                    clean(&s.location),
+                    plan(s),
+                    trial(s),
+                    if s.integration { "on" } else { "off" }.to_owned(),
+                    s.machine_count.to_string(),
+                ]
+            })
+        }
+        Command::Show { subscription } => {
+            let s = find(client, &subscription).await?;
+            let groups: Page<ResourceGroup> = client.fetch(&format!("/subscriptions/{}/resource-groups", s.id)).await?;
+            show(printer, &s, &groups.items)
+        }
+        Command::Create { name, location, id, tags: texts } => {
+            let mut body = json!({ "name": name, "location": location, "tags": tags(&texts)? });
+            if let Some(id) = id {
+                body["id"] = Value::String(id.to_string());
+            }
+            let made: Subscription = typed(client.post("/subscriptions", &body).await?)?;
+            show(printer, &made, &[])
+        }
+        Command::Delete { subscription } => {
+            let s = find(client, &subscription).await?;
+            client.delete(&format!("/subscriptions/{}", s.id)).await?;
+            eprintln!("subscription {} removed", s.id);
+            Ok(())
+        }
+        Command::Integration { subscription, switch } => {
+            let s = find(client, &subscription).await?;
+            let body = json!({ "enabled": switch == Switch::On });
+            let s: Subscription = typed(client.put(&format!("/subscriptions/{}/integration", s.id), &body).await?)?;
+            show(printer, &s, &[])
+        }
+        Command::GroupCreate { subscription, group } => {
+            let s = find(client, &subscription).await?;
+            client.put(&format!("/subscriptions/{}/resource-groups/{group}", s.id), &json!({})).await?;
+            eprintln!("resource group {group} is there");
+            Ok(())
+        }
+        Command::GroupDelete { subscription, group } => {
+            let s = find(client, &subscription).await?;
+            client.delete(&format!("/subscriptions/{}/resource-groups/{group}", s.id)).await?;
+            eprintln!("resource group {group} removed");
+            Ok(())
+        }
+    }
+}
+
+pub(super) async fn tenant(command: TenantCommand, client: &Client, printer: &Printer) -> Result<(), CliError> {
+    let tenant: Tenant = match command {
+        TenantCommand::Geographies => {
+            let page: Page<Value> = client.fetch(&query("/geographies", &[])).await?;
+            return printer.list(&["CODE", "NAME", "LAKE", "CONTROL"], &page.items, |g| {
+                ["code", "name", "lakeRoot", "controlRoot"]
+                    .iter()
+                    .map(|k| clean(g[*k].as_str().unwrap_or_default()))
+                    .collect()
+            });
+        }
+        TenantCommand::Show => client.fetch("/tenant").await?,
+        TenantCommand::Geography { geography } => {
+            typed(client.put("/tenant", &json!({ "geography": geography })).await?)?
+        }
+    };
+    if !printer.is_table() {
+        return printer.json(&tenant);
+    }
+    printer.pairs(&[
+        ("id", tenant.id.to_string()),
+        ("geography", format!("{} (fixed)", tenant.geography)),
+        ("lake", clean(&tenant.lake_root)),
+        ("control data", clean(&tenant.control_root)),
+        ("made by", clean(&tenant.origin)),
+        ("created", short_time(&tenant.created_time)),
+    ]);
+    Ok(())
+}
