@@ -150,6 +150,8 @@ pub(crate) struct Binder<'a> {
     pub inside: Option<Span>,
     /// What expressions at hand may name besides columns: steps of `scan`, parts of a graph's pattern.
     pub elements: Vec<elements::Element>,
+    /// The pattern of a graph whose conditions and columns are read.
+    pub pattern: Option<crate::operators::graph_match::Scope>,
     /// Tables of what was asked for beforehand: the plan at the end does not read them any more.
     pub read: Vec<crate::TableUse>,
     fresh: usize,
@@ -185,6 +187,7 @@ impl<'a> Binder<'a> {
             steps: vec![],
             inside: None,
             elements: vec![],
+            pattern: None,
             read: vec![],
             fresh: 0,
             ordered,

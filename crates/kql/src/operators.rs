@@ -4,6 +4,8 @@ pub(crate) mod datatable;
 pub(crate) mod evaluate;
 pub(crate) mod externaldata;
 pub(crate) mod filter;
+pub(crate) mod graph;
+pub(crate) mod graph_match;
 pub(crate) mod join;
 pub(crate) mod make_series;
 pub(crate) mod mv_expand;
@@ -27,6 +29,19 @@ use crate::syntax::ast::{Operator, OperatorKind as K};
 /// What an operator makes of the rows before it; the first operator of a pipeline may have none.
 pub(crate) fn bind(b: &mut Binder<'_>, operator: &Operator, input: Option<Relation>) -> Relation {
     let span = operator.span;
+    let graph = matches!(
+        operator.kind,
+        K::GraphMatch { .. }
+            | K::GraphShortestPaths { .. }
+            | K::GraphMarkComponents { .. }
+            | K::GraphToTable { .. }
+            | K::As(_)
+            | K::Unknown
+    );
+    let input = match input {
+        Some(relation) if relation.graph.is_some() && !graph => Some(b.no_graph(relation, operator.keyword)),
+        other => other,
+    };
     // These make rows by themselves.
     match &operator.kind {
         K::Union { properties, rows } => return union::bind(b, properties, rows, input, span),
@@ -96,11 +111,19 @@ pub(crate) fn bind(b: &mut Binder<'_>, operator: &Operator, input: Option<Relati
         K::TopHitters { count, of, by } => top_nested::hitters(b, count, of, by.as_ref(), input, span),
         K::Partition { properties, by, body } => partition::bind(b, properties, by, body, input, span),
         K::Scan { .. } => scan::bind(b, &operator.kind, input, span),
-        K::MakeGraph { .. } => refused(b, operator, "make-graph"),
-        K::GraphMatch { .. } => refused(b, operator, "graph-match"),
-        K::GraphShortestPaths { .. } => refused(b, operator, "graph-shortest-paths"),
-        K::GraphMarkComponents { .. } => refused(b, operator, "graph-mark-components"),
-        K::GraphToTable { .. } => refused(b, operator, "graph-to-table"),
+        K::MakeGraph { source, target, nodes, node_id } => {
+            graph::make(b, source, target, nodes, node_id.as_ref(), input, span)
+        }
+        K::GraphMatch { properties, patterns, condition, project } => {
+            let parts = graph_match::Parts { properties, patterns, condition: condition.as_ref(), project };
+            graph_match::bind(b, &parts, false, input, operator)
+        }
+        K::GraphShortestPaths { properties, patterns, condition, project } => {
+            let parts = graph_match::Parts { properties, patterns, condition: condition.as_ref(), project };
+            graph_match::bind(b, &parts, true, input, operator)
+        }
+        K::GraphMarkComponents { properties } => graph::mark(b, properties, input, operator.keyword),
+        K::GraphToTable { outputs } => graph::tables(b, outputs, input, operator.keyword),
         K::Union { .. }
         | K::Search { .. }
         | K::Find { .. }
@@ -110,9 +133,4 @@ pub(crate) fn bind(b: &mut Binder<'_>, operator: &Operator, input: Option<Relati
         | K::Refused(_)
         | K::Unknown => input,
     }
-}
-
-fn refused(b: &mut Binder<'_>, operator: &Operator, name: &str) -> Relation {
-    b.refuse(operator.keyword, format!("the operator `{name}`"));
-    b.broken_rows()
 }

@@ -94,6 +94,7 @@ fn read(
     let value = binder.statements(&parsed.tree, 0);
     let relation = match value {
         Value::Rows(relation, _) => {
+            let relation = Box::new(binder.no_graph(*relation, parsed.tree.span));
             let like = (*relation).clone();
             let finished = finished(*relation);
             Some(binder.settle(parsed.tree.span, &like, finished))

@@ -26,6 +26,11 @@ impl Binder<'_> {
                 Value::Function(_) | Value::Broken => Bound::unknown(),
             };
         }
+        if self.pattern.is_some()
+            && let Some(bound) = self.pattern_call(name, arguments, span)
+        {
+            return bound;
+        }
         match (name.text.as_str(), arguments) {
             ("toscalar", [rows]) => return self.first_value(rows, span),
             ("column_ifexists" | "columnifexists", [column, default]) => {
@@ -239,6 +244,9 @@ impl Binder<'_> {
     /// Columns as one bag, by the language's own function for it.
     pub(crate) fn pack(&mut self, rows: &Relation, leave_empty: bool, span: Span) -> Bound {
         let Some(function) = functions::scalar("bag_pack") else { return Bound::unknown() };
+        if rows.fields.is_empty() && !rows.open {
+            return Bound::new(fold::text("{}"), Type::Dynamic);
+        }
         let mut args = vec![];
         let mut kinds = vec![];
         for field in &rows.fields {

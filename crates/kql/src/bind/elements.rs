@@ -6,21 +6,43 @@ use crate::lower::relation::{Field, Relation};
 use crate::syntax::ast::Name;
 use crate::{Diagnostic, Type};
 
+/// What a thing with properties is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ElementKind {
+    /// A step of `scan`: its last row.
+    Step,
+    /// A node of a pattern.
+    Node,
+    /// An edge of a pattern.
+    Edge,
+    /// An edge of variable length: what is said of it is said of each of its edges.
+    Path,
+}
+
 /// A thing with properties.
 #[derive(Debug, Clone)]
 pub(crate) struct Element {
     /// Its name.
     pub name: String,
+    /// What it is.
+    pub kind: ElementKind,
     /// Its properties.
     pub fields: Vec<Field>,
-    /// It stands for several: a property of it is an array.
-    pub several: bool,
 }
 
 /// Name of the hidden column with a property of an element. No query can write it.
 pub(crate) fn hidden(element: &str, property: &str) -> String {
     format!("\u{1}{element}\u{1}{property}")
 }
+
+/// All properties of a part of a pattern as a bag. No property has this name.
+pub(crate) const ALL: &str = "\u{2}all";
+/// How many edges reach a node.
+pub(crate) const IN: &str = "\u{2}in";
+/// How many edges leave a node.
+pub(crate) const OUT: &str = "\u{2}out";
+/// The element whose properties are the calls of `all`, `any` and `map`, by their number.
+pub(crate) const CALL: &str = "\u{2}call";
 
 /// Element and property of a hidden column.
 pub(crate) fn parts(column: &str) -> Option<(&str, &str)> {
@@ -33,14 +55,20 @@ impl Binder<'_> {
         self.elements.iter().find(|e| e.name == name)
     }
 
+    /// A part of a graph's pattern as a value: all of its properties.
+    pub(crate) fn whole_element(&self, name: &str) -> Option<Bound> {
+        let element = self.element(name).filter(|e| e.kind != ElementKind::Step)?;
+        let column = Relation::column(&hidden(&element.name, ALL));
+        Some(Bound::new(column, Type::Dynamic).labelled(Label::Implied(element.name.clone())))
+    }
+
     /// `element.property`.
     pub(crate) fn property_of(&mut self, element: &str, name: &Name) -> Bound {
         let label = Label::Implied(format!("{element}_{}", name.text));
         let Some(element) = self.element(element) else { return Bound::unknown().labelled(label) };
         if let Some(field) = element.fields.iter().find(|f| f.name == name.text) {
-            let kind = if element.several { Type::Dynamic } else { field.kind };
             let column = Relation::column(&hidden(&element.name, &field.name));
-            return Bound::new(column, kind).labelled(label);
+            return Bound::new(column, field.kind).labelled(label);
         }
         if name.text.is_empty() {
             return Bound::unknown().labelled(label);

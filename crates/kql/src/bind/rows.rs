@@ -21,8 +21,24 @@ pub(crate) fn makes_rows(name: &str) -> bool {
 impl Binder<'_> {
     /// Rows where rows are asked.
     pub(crate) fn rows(&mut self, expr: &Expr) -> Relation {
+        let relation = self.rows_or_graph(expr);
+        self.no_graph(relation, expr.span)
+    }
+
+    /// Says that rows are expected where there is a graph.
+    pub(crate) fn no_graph(&mut self, relation: Relation, span: Span) -> Relation {
+        if relation.graph.is_none() {
+            return relation;
+        }
+        let finding = Diagnostic::error("KS111", span, "rows are expected here, and this is a graph");
+        self.report(finding.hint("`graph-match … project …` and `graph-to-table` make rows of it"));
+        self.broken_rows()
+    }
+
+    /// What a pipeline, a variable or a call gives where rows or a graph may stand.
+    pub(crate) fn rows_or_graph(&mut self, expr: &Expr) -> Relation {
         match &expr.kind {
-            ExprKind::Parens(inner) => self.rows(inner),
+            ExprKind::Parens(inner) => self.rows_or_graph(inner),
             ExprKind::Pipeline(pipeline) => self.pipeline(pipeline, None, expr.span),
             ExprKind::Name(name) => self.named_rows(name),
             ExprKind::DataTable { columns, values } => operators::datatable::bind(self, columns, values, expr.span),
@@ -219,8 +235,9 @@ impl Binder<'_> {
         let aggregates = self.aggregates.take();
         let steps = std::mem::take(&mut self.steps);
         let elements = std::mem::take(&mut self.elements);
+        let pattern = self.pattern.take();
         let mut relation = match &pipeline.source {
-            Some(source) => Some(self.rows(source)),
+            Some(source) => Some(self.rows_or_graph(source)),
             None => input,
         };
         for operator in &pipeline.operators {
@@ -232,6 +249,7 @@ impl Binder<'_> {
             relation = Some(operators::bind(self, operator, relation));
         }
         self.elements = elements;
+        self.pattern = pattern;
         self.steps = steps;
         self.aggregates = aggregates;
         self.level -= 1;
@@ -249,7 +267,10 @@ impl Binder<'_> {
         let relation = match value {
             Value::Scalar(bound, _) => return *bound,
             Value::Broken => return Bound::unknown(),
-            other => self.rows_of(other, span),
+            other => {
+                let relation = self.rows_of(other, span);
+                self.no_graph(relation, span)
+            }
         };
         let Some(first) = relation.fields.first().cloned() else { return Bound::unknown() };
         let null = Bound::new(fold::null(first.kind), first.kind);

@@ -201,6 +201,9 @@ impl Binder<'_> {
             let column = Relation::column(&field.name);
             return Bound::new(column, field.kind).labelled(Label::Column(field.name.clone()));
         }
+        if let Some(whole) = self.whole_element(&name.text) {
+            return whole;
+        }
         match self.environment.get(&name.text).cloned() {
             Some(Value::Scalar(bound, level)) => {
                 if level != self.level && bound.expr.any_column_refs() {

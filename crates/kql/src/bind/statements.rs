@@ -88,7 +88,7 @@ impl Binder<'_> {
 
     fn as_rows(&mut self, expr: &Expr) -> Value {
         let before = self.operators;
-        let relation = self.rows(expr);
+        let relation = self.rows_or_graph(expr);
         Value::Rows(Box::new(relation), self.operators.saturating_sub(before))
     }
 

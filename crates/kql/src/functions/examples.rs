@@ -433,7 +433,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("escape=", "operators: escapes of parse-kv"),
     ("parse-where kind = regex", "operators: the page shows a row for none"),
     ("schema_merge", "operators: a plugin that is not built"),
-    ("graph", "operators: graphs"),
 ];
 
 #[test]
@@ -553,11 +552,8 @@ fn functions_that_are_not_built_say_why() {
 }
 
 /// Cases of the reference that this catalog of no tables cannot run, by a part of their query.
-const CASES_LEFT_OUT: &[(&str, &str)] = &[
-    ("Device", "needs the hunting tables"),
-    ("geo_info", "needs a database of places"),
-    ("make-graph", "only its columns are told"),
-];
+const CASES_LEFT_OUT: &[(&str, &str)] =
+    &[("Device", "needs the hunting tables"), ("geo_info", "needs a database of places")];
 
 #[test]
 fn cases_of_the_reference_give_their_values() {

@@ -53,18 +53,6 @@ impl Compiled {
             ColumnarValue::Scalar(value) => value.to_array_of_size(rows),
         }
     }
-
-    /// Its values over a batch that has its columns by name.
-    pub(crate) fn over(&self, batch: &RecordBatch) -> Result<ArrayRef> {
-        let mut arrays = Vec::with_capacity(self.columns.len());
-        for name in &self.columns {
-            match batch.column_by_name(name) {
-                Some(array) => arrays.push(Arc::clone(array)),
-                None => return exec_err!("there is no column `{name}` here"),
-            }
-        }
-        self.run(arrays, batch.num_rows())
-    }
 }
 
 /// Truths, unknown being false.

@@ -50,11 +50,13 @@ pub(crate) struct Relation {
     pub serialized: bool,
     /// Hidden columns of the plan that go with every row ([`ROW`], [`INGESTED`], [`PART`] and what its parts share).
     pub hidden: Vec<String>,
+    /// It is no rows but a graph, which only the operators of graphs take.
+    pub graph: Option<std::rc::Rc<crate::lower::graph::Graph>>,
 }
 
 impl Relation {
     pub(crate) fn new(plan: LogicalPlan, fields: Vec<Field>) -> Self {
-        Self { plan, fields, open: false, serialized: false, hidden: vec![] }
+        Self { plan, fields, open: false, serialized: false, hidden: vec![], graph: None }
     }
 
     /// A column of the plan as an expression: no folding of case, no qualifier.

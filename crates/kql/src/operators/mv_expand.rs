@@ -172,7 +172,8 @@ pub(crate) fn apply(
     let part = if prepared.has_hidden(PART) { Err(nested()) } else { parts(prepared, &outer) };
     let parted = b.settle(span, &like, part);
     let expanded = expanded(b, items, index, bags, rows_max, parted, span);
-    let mut inner = b.pipeline(on, Some(expanded), span);
+    let inner = b.pipeline(on, Some(expanded), span);
+    let mut inner = b.no_graph(inner, span);
     if !inner.has_hidden(PART) {
         if !b.has_errors() {
             b.refuse(span, "what stands within this mv-apply");

@@ -35,7 +35,8 @@ pub(crate) fn bind(
         })
     };
     let parted = b.settle(span, &like, planned);
-    let mut inner = b.pipeline(body, Some(parted), span);
+    let inner = b.pipeline(body, Some(parted), span);
+    let mut inner = b.no_graph(inner, span);
     if !inner.has_hidden(PART) && !b.has_errors() {
         b.refuse(span, "what stands within this partition");
     }

@@ -3,7 +3,7 @@
 //! The rows are gathered first, in their order, and the machine of [`crate::lower::sequences`] runs over them: a
 //! sequence may span all of them, so there is nothing to be given before the last is seen (`output = last`).
 
-use crate::bind::elements::{Element, parts};
+use crate::bind::elements::{Element, ElementKind, parts};
 use crate::bind::naming::apart;
 use crate::bind::words::property_word;
 use crate::bind::{Binder, Bound, Step as Prior};
@@ -81,7 +81,7 @@ pub(crate) fn bind(b: &mut Binder<'_>, kind: &OperatorKind, input: Relation, spa
         }
         seen.push(&step.name.text);
         let fields = rows.fields.clone();
-        b.elements.push(Element { name: step.name.text.clone(), fields, several: false });
+        b.elements.push(Element { name: step.name.text.clone(), kind: ElementKind::Step, fields });
     }
     let mut assigned = assigned;
     let bound: Vec<Bind> = steps.iter().take(STEPS_MAX).map(|s| step(b, s, &rows, &mut assigned)).collect();

@@ -5,6 +5,7 @@
 mod cases;
 mod corpus;
 mod estate;
+mod graphs;
 mod operators;
 mod plans;
 mod properties;

@@ -184,7 +184,7 @@ fn a_scan_that_cannot_run_says_why() {
     let mut wrong = vec![];
     for (query, code, at) in REFUSED {
         let text = format!("{ROWS}{query}");
-        let analysis = analyze(&text, &estate, &Context { now: NOW });
+        let analysis = analyze(&text, &estate, &Context::at(NOW));
         let found =
             analysis.diagnostics.iter().any(|d| d.code == *code && text.get(d.span.start..d.span.end) == Some(at));
         if found == code.is_empty() {
@@ -206,6 +206,6 @@ fn a_scan_of_too_many_rows_is_refused_and_never_cut() {
 #[test]
 fn tables_that_were_read_before_the_plan_are_told() {
     let query = "DeviceInfo | where Timestamp >= ago(1h) | sort by Timestamp asc | scan with (step s: true;)";
-    let tables = analyze(query, &Estate::new(1, 1), &Context { now: NOW }).tables;
+    let tables = analyze(query, &Estate::new(1, 1), &Context::at(NOW)).tables;
     assert_eq!(tables.iter().map(|t| t.table.as_str()).collect::<Vec<_>>(), ["DeviceInfo"]);
 }
