@@ -55,7 +55,7 @@ fn what_fits_at_a_place_is_offered() {
     let cases: &[(&str, &[&str], &[&str])] = &[
         ("¦", &["Files", "Logons", "odd name", "let", "print"], &["where", "FileName"]),
         ("Fi¦", &["Files"], &["Logons"]),
-        ("Files | ¦", &["where", "project-away", "summarize"], &["Files", "fork", "scan"]),
+        ("Files | ¦", &["where", "project-away", "summarize", "scan", "graph-match"], &["Files", "fork", "facet"]),
         ("Files | project-a¦", &["project-away"], &["where", "project-keep"]),
         ("Files | where ¦", &["FileName", "Size", "tostring"], &["Account", "where"]),
         ("Files | where Fi¦", &["FileName"], &["Size"]),
