@@ -28,6 +28,8 @@ pub struct Options {
     /// Print plans with figures instead.
     pub explain: bool,
     pub analysts: usize,
+    /// Settings of the query engine to try out.
+    pub set: String,
 }
 
 /// Entry.
@@ -35,6 +37,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let cache = xtask::tools::cache().join("hunt");
     std::fs::create_dir_all(&cache)?;
     println!("bench hunt: {}", harness::machine());
+    if !options.set.is_empty() {
+        println!("  not as the server runs it, but with {}", options.set);
+        engine::settings(&options.set);
+    }
     let (lake, folder) = data::lake(&cache, options.rows, options.seed)?;
     describe(&lake, &folder)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from);

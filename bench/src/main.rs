@@ -19,7 +19,7 @@ const USAGE: &str = "usage: garrison-bench detect [--rows N] [--rounds N] [--see
        garrison-bench fleet [--sensors N] [--seconds N]
        garrison-bench latency [--count N]
        garrison-bench sensor [--seconds N] [--rounds N] [--loops N]
-       garrison-bench hunt [--rows N] [--rounds N] [--seed N] [--analysts N] [--only NAME] [--explain]";
+       garrison-bench hunt [--rows N] [--rounds N] [--seed N] [--analysts N] [--only NAME] [--explain] [--set KEY=VALUE,…]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             only: text("--only"),
             explain: arguments.iter().any(|a| a == "--explain"),
             analysts: option("--analysts", 10),
+            set: text("--set"),
         }),
         Some("sensor") => {
             let cores = std::thread::available_parallelism().map_or(2, usize::from);

@@ -19,6 +19,15 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Rows of an answer: more than any query of the list gives.
 const ROWS_MAX: usize = 10_000_000;
 
+/// Settings of the query engine to try out, beside those that the server uses.
+static SETTINGS: std::sync::OnceLock<Vec<(String, String)>> = std::sync::OnceLock::new();
+
+/// Sets them, as `key=value,key=value`.
+pub fn settings(list: &str) {
+    let pairs = list.split(',').filter_map(|pair| pair.split_once('='));
+    let _ = SETTINGS.set(pairs.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect());
+}
+
 /// The engine over one lake. Footers that were read are kept in `runtime`.
 #[derive(Clone)]
 pub struct Engine {
@@ -92,7 +101,10 @@ impl Engine {
         text: &str,
         threads: usize,
     ) -> anyhow::Result<(SessionContext, Arc<dyn ExecutionPlan>, Arc<ScanFigures>)> {
-        let config = session_config().with_target_partitions(threads);
+        let mut config = session_config().with_target_partitions(threads);
+        for (key, value) in SETTINGS.get().into_iter().flatten() {
+            config.options_mut().set(key, value).with_context(|| format!("cannot set `{key}`"))?;
+        }
         let session = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime));
         let figures = Arc::new(ScanFigures::default());
         let tables = Tables { lake: self.lake.clone(), figures: Arc::clone(&figures) };

@@ -79,6 +79,8 @@ class ClickHouse:
         self.session = session.Session()
         self.session.query(f"SET max_threads = {threads}")
         self.session.query("SET session_timezone = 'UTC'")
+        # As in the others' SQL: a name in a condition is the column, also where the answer has such a name.
+        self.session.query("SET prefer_column_name_to_alias = 1")
         for table, files in tables.items():
             folder = os.path.commonpath(files) if len(files) > 1 else os.path.dirname(files[0])
             listed = ",".join(os.path.relpath(file, folder) for file in files)

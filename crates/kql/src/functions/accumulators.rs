@@ -18,7 +18,8 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Expr, GroupsAccumulator, Signature, Volatility,
 };
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 
 /// What is computed.
@@ -782,33 +783,42 @@ impl OneRow {
         if wins { self.take(columns, row) } else { Ok(()) }
     }
 
-    /// The row of each group that wins within a batch, among those that count.
+    /// The row of each group that wins within a batch, among those that count. `best` has a place for each group and
+    /// holds nothing between calls.
     pub(super) fn winners(
         &self,
         columns: &[ArrayRef],
         groups: &[usize],
         counts: &dyn Fn(usize) -> bool,
-    ) -> Result<HashMap<usize, usize>> {
-        let mut winners = HashMap::new();
-        let Some(key) = columns.first() else { return Ok(winners) };
+        best: &mut [Option<NonZeroU32>],
+    ) -> Result<Vec<(usize, usize)>> {
+        let Some(key) = columns.first() else { return Ok(Vec::new()) };
         let compare = arrow::array::make_comparator(key, key, SortOptions::default())?;
         let nulls = key.logical_nulls();
         let there = |row: usize| nulls.as_ref().is_none_or(|n| n.is_valid(row));
+        let mut met = Vec::new();
         for (row, group) in groups.iter().enumerate() {
             if !counts(row) || (self.kind != Kind::Any && !there(row)) {
                 continue;
             }
-            let held = winners.entry(*group).or_insert(row);
-            let wins = match self.kind {
-                Kind::Any => !there(*held) && there(row),
-                Kind::ArgMax => compare(row, *held) == Ordering::Greater,
-                _ => compare(row, *held) == Ordering::Less,
+            let Some(best) = best.get_mut(*group) else { continue };
+            let wins = match best.map(|held| held.get() as usize - 1) {
+                None => {
+                    met.push(*group);
+                    true
+                }
+                Some(held) => match self.kind {
+                    Kind::Any => !there(held) && there(row),
+                    Kind::ArgMax => compare(row, held) == Ordering::Greater,
+                    _ => compare(row, held) == Ordering::Less,
+                },
             };
             if wins {
-                *held = row;
+                *best = u32::try_from(row + 1).ok().and_then(NonZeroU32::new);
             }
         }
-        Ok(winners)
+        let winner = |group: usize| Some((group, best.get_mut(group)?.take()?.get() as usize - 1));
+        Ok(met.into_iter().filter_map(winner).collect())
     }
 
     pub(super) fn cell(&self, column: usize) -> Option<ScalarValue> {

@@ -147,6 +147,15 @@ impl Column {
         }
     }
 
+    /// What tells one text of a column of views from another without looking at it: equal ones are the same text, also
+    /// where the column was decoded from a dictionary. `None` where it is absent, or the column is no such.
+    pub(super) fn view(&self, row: usize) -> Option<u128> {
+        match &self.values {
+            Values::View(a) if a.is_valid(row) => a.views().get(row).copied(),
+            _ => None,
+        }
+    }
+
     pub(super) const fn is_constant(&self) -> bool {
         self.constant
     }

@@ -7,6 +7,7 @@ use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Rows of a batch that count.
@@ -296,12 +297,14 @@ impl GroupsAccumulator for CollectedGroups {
 pub(super) struct RowGroups {
     empty: OneRow,
     groups: Vec<Option<OneRow>>,
+    /// For the rows of one batch.
+    best: Vec<Option<NonZeroU32>>,
     bytes: usize,
 }
 
 impl RowGroups {
     pub(super) const fn new(empty: OneRow) -> Self {
-        Self { empty, groups: Vec::new(), bytes: 0 }
+        Self { empty, groups: Vec::new(), best: Vec::new(), bytes: 0 }
     }
 
     fn offer(
@@ -313,9 +316,10 @@ impl RowGroups {
     ) -> Result<()> {
         if self.groups.len() < total {
             self.groups.resize_with(total, || None);
+            self.best.resize(total, None);
         }
         // First the winner of each group within the batch, by its number; rows are copied only for those.
-        for (group, row) in self.empty.winners(columns, group_indices, counts)? {
+        for (group, row) in self.empty.winners(columns, group_indices, counts, &mut self.best)? {
             let Some(held) = self.groups.get_mut(group) else { continue };
             let before = held.as_ref().map_or(0, OneRow::bytes);
             let held = held.get_or_insert_with(|| self.empty.clone());
@@ -381,6 +385,6 @@ impl GroupsAccumulator for RowGroups {
     }
 
     fn size(&self) -> usize {
-        size_of_val(self) + self.groups.capacity() * size_of::<Option<OneRow>>() + self.bytes
+        size_of_val(self) + self.groups.capacity() * (size_of::<Option<OneRow>>() + 4) + self.bytes
     }
 }
