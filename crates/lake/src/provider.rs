@@ -36,7 +36,9 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType, utils::conjunction,
+};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -44,6 +46,7 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::SessionConfig;
 use object_store::ObjectMeta;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -58,12 +61,13 @@ const BOUNDED_FILES_MAX: usize = 4_096;
 /// of them; reading one anew costs more than most queries.
 pub const FOOTERS_BYTES_MAX: usize = 256 << 20;
 
-/// Session settings that scans of the lake want: predicates inside the decoder, page index and bloom filters used.
+/// Session settings that scans of the lake want: page index and bloom filters used. Whether predicates are evaluated
+/// inside the decoder is each scan's own matter ([`in_decoder`]).
 #[must_use]
 pub fn session_config() -> SessionConfig {
     let mut config = SessionConfig::new();
     let parquet = &mut config.options_mut().execution.parquet;
-    parquet.pushdown_filters = true;
+    parquet.pushdown_filters = false;
     parquet.reorder_filters = true;
     parquet.enable_page_index = true;
     parquet.bloom_filter_on_read = true;
@@ -127,6 +131,40 @@ fn by_words(folder: &std::path::Path, files: Vec<Arc<ActiveFile>>, clue: &Clue, 
         parts.push((file, (chosen < blocks.count()).then_some(blocks)));
     }
     parts
+}
+
+/// Columns beside those of the predicate from which on it pays to decode them only where it holds.
+const LATE_COLUMNS_MIN: usize = 8;
+
+/// Whether the decoder evaluates the predicate, and decodes the other columns only where it holds. That is a great gain
+/// where few rows are left or many columns wait; where many rows in short runs are left it is slower by half than to
+/// decode everything and filter then, as measured by `cargo xtask bench hunt`.
+fn in_decoder(filters: &[Expr], files: &[Part], schema: &SchemaRef, projected: usize) -> bool {
+    // Without a predicate of its own there may be one that a join or a limit finds while it runs.
+    if filters.is_empty() {
+        return true;
+    }
+    let asked: HashSet<&str> = filters.iter().flat_map(Expr::column_refs).map(|column| column.name.as_str()).collect();
+    if projected.saturating_sub(asked.len()) >= LATE_COLUMNS_MIN {
+        return true;
+    }
+    let rows = |part: &Part| part.0.rows as f64;
+    let share = |blocks: &Blocks| blocks.chosen() as f64 / blocks.count().max(1) as f64;
+    let all: f64 = files.iter().map(rows).sum();
+    let left: f64 = files.iter().map(|part| rows(part) * part.1.as_ref().map_or(1.0, share)).sum();
+    if left * 4.0 < all {
+        return true;
+    }
+    // Numbers are decoded fast, and few rows have just this one.
+    filters.iter().any(|filter| match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(column), Expr::Literal(..)) | (Expr::Literal(..), Expr::Column(column)) => {
+                schema.field_with_name(&column.name).is_ok_and(|field| field.data_type().is_integer())
+            }
+            _ => false,
+        },
+        _ => false,
+    })
 }
 
 /// The rows of these blocks.
@@ -201,6 +239,7 @@ impl LakeTableProvider {
         files: &[Part],
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = TableParquetOptions {
@@ -211,8 +250,12 @@ impl LakeTableProvider {
         let runtime = state.runtime_env();
         let store = runtime.object_store(&address)?;
         let footers = runtime.cache_manager.get_file_metadata_cache();
+        let projected = projection.map_or(self.schema.fields().len(), Vec::len);
+        // A session may ask for it everywhere, to compare.
+        let decoder = options.global.pushdown_filters || in_decoder(filters, files, &self.schema, projected);
         let source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(options)
+            .with_pushdown_filters(decoder)
             .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, footers)));
         // Dealt out like cards: each group begins with the newest rows it has.
         let group_count = state.config().target_partitions().clamp(1, files.len().max(1));
@@ -382,7 +425,7 @@ impl TableProvider for LakeTableProvider {
                 _ => files.into_iter().map(|file| (file, None)).collect(),
             };
             if !files.is_empty() {
-                parts.push(self.files_plan(snapshot, &files, state, projection, limit)?);
+                parts.push(self.files_plan(snapshot, &files, state, projection, filters, limit)?);
             }
         }
         match parts.len() {

@@ -6,8 +6,11 @@ use super::signature::{Function, Param, Ret, widest};
 use super::time::DAY;
 use super::{Context, Naming, Refusal};
 use crate::Type;
-use arrow::datatypes::DataType;
-use datafusion::logical_expr::{Expr, lit};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{ColumnarValue, Expr, lit};
+use std::sync::Arc;
 
 use Param::{Any, Long, LongConstant, Number, Real};
 const REAL: Ret = Ret::Is(Type::Real);
@@ -37,6 +40,28 @@ fn bin<'a>(r: &'a Row<'a>) -> Out<'a> {
     // Datetimes are binned from the year 1, as ticks count: weeks start on a Monday.
     let origin = if matches!(r.output(), DataType::Timestamp(_, _)) { super::time::LEAST } else { 0 };
     Out::long(binned(r, origin))
+}
+
+pub(super) const BIN: &str = "kql_bin_of";
+
+/// Bins of a column of times by a constant step, a column at once; `None` where it is another case, or one overflows.
+pub(super) fn bin_of_times(args: &[ColumnarValue], output: &DataType) -> Option<ArrayRef> {
+    let [ColumnarValue::Array(times), ColumnarValue::Scalar(step)] = args else { return None };
+    let DataType::Timestamp(TimeUnit::Microsecond, zone) = output else { return None };
+    let step = match step {
+        ScalarValue::DurationMicrosecond(Some(step)) if *step > 0 => *step,
+        _ => return None,
+    };
+    let times = times.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let origin = super::time::LEAST;
+    let down = |time: i64| {
+        let over = time.checked_sub(origin)?;
+        over.checked_sub(over.rem_euclid(step))?.checked_add(origin)
+    };
+    // Whatever overflows, be it under a null, is left to the way of one row after the other.
+    let values: Option<Vec<i64>> = times.values().iter().map(|time| down(*time)).collect();
+    let binned = TimestampMicrosecondArray::new(values?.into(), times.nulls().cloned());
+    Some(Arc::new(binned.with_timezone_opt(zone.clone())))
 }
 
 fn bin_at<'a>(r: &'a Row<'a>) -> Out<'a> {
@@ -80,7 +105,7 @@ fn bin_lowered(name: &str, types: &[Type], args: Vec<Expr>) -> Result<Expr, Refu
 }
 
 fn bin_native(_: &Context, types: &[Type], args: Vec<Expr>) -> Result<Expr, Refusal> {
-    bin_lowered("kql_bin_of", types, args)
+    bin_lowered(BIN, types, args)
 }
 
 fn bin_at_native(_: &Context, types: &[Type], args: Vec<Expr>) -> Result<Expr, Refusal> {
@@ -140,7 +165,7 @@ macro_rules! bits {
 }
 
 pub(super) const INTERNAL: &[Internal] = &[
-    Internal { name: "kql_bin_of", ret: Ret::Like(0), nulls: false, eval: bin },
+    Internal { name: BIN, ret: Ret::Like(0), nulls: false, eval: bin },
     Internal {
         name: "kql_size_of",
         ret: Ret::Like(0),
