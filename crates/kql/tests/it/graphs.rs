@@ -308,6 +308,11 @@ fn others() -> Vec<Case> {
     ]
 }
 
+/// The queries of the tables.
+pub fn queries() -> Vec<String> {
+    matches().iter().chain(&others()).map(|c| format!("{GRAPH}{}", c.0)).collect()
+}
+
 #[test]
 fn a_pattern_gives_the_rows_of_the_table() {
     let estate = Estate::new(12, 5);

@@ -6,6 +6,7 @@ mod cases;
 mod corpus;
 mod estate;
 mod graphs;
+mod mutations;
 mod operators;
 mod plans;
 mod properties;

@@ -150,6 +150,11 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// The queries of the table.
+pub fn queries() -> Vec<String> {
+    cases().iter().map(|c| format!("{ROWS}{}", c.0)).collect()
+}
+
 #[test]
 fn a_scan_gives_the_rows_of_the_table() {
     let estate = Estate::new(12, 5);
