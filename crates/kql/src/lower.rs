@@ -11,6 +11,7 @@ pub(crate) mod graph_match;
 pub(crate) mod graph_paths;
 pub(crate) mod graph_values;
 pub(crate) mod kernel;
+pub(crate) mod pattern;
 pub(crate) mod predicate;
 pub(crate) mod relation;
 pub(crate) mod sequences;

@@ -259,7 +259,10 @@ pub(super) fn regex(pattern: &str) -> Option<Regex> {
 }
 
 fn compile(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX).build()
+    RegexBuilder::new(&crate::lower::pattern::ours(pattern))
+        .size_limit(REGEX_BYTES_MAX)
+        .dfa_size_limit(REGEX_BYTES_MAX)
+        .build()
 }
 
 /// Refuses a constant pattern that does not compile, where the query is planned.

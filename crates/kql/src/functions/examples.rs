@@ -429,8 +429,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("series_periods_validate", "the page rounds its scores, 0.84 and 0.0; ours are the same when rounded"),
     ("external_data(", "reads from the network"),
     // What follows belongs to operators, and is told to who owns them.
-    ("parse-kv str as (Text", "operators: parse-kv without delimiters, and escapes"),
-    ("escape=", "operators: escapes of parse-kv"),
+    ("parse-kv str as (Text", "operators: parse-kv without delimiters"),
     ("parse-where kind = regex", "operators: the page shows a row for none"),
     ("schema_merge", "operators: a plugin that is not built"),
 ];

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
 use datafusion::logical_expr::Expr;
 use regex::Regex;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Name of the member that says whether the pattern fits the row.
@@ -22,7 +23,7 @@ const PATTERN_BYTES_MAX: usize = 8 << 20;
 
 /// Compiles a pattern with our bounds.
 pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, String> {
-    regex::RegexBuilder::new(pattern)
+    regex::RegexBuilder::new(&crate::lower::pattern::ours(pattern))
         .size_limit(PATTERN_BYTES_MAX)
         .dfa_size_limit(PATTERN_BYTES_MAX)
         .build()
@@ -66,6 +67,8 @@ pub(crate) struct Pairs {
     pub key_value: String,
     /// Around values; opening and closing.
     pub quotes: Vec<(char, char)>,
+    /// What makes the next sign of a value in quotes one of the value.
+    pub escape: Option<char>,
     /// A text that begins the next pair without a delimiter is not split at.
     pub greedy: bool,
 }
@@ -85,7 +88,7 @@ pub(crate) fn pairs(text: Expr, keys: Vec<String>, how: Pairs) -> Expr {
             let found = how.read(text);
             hit.append_value(true);
             for (builder, key) in columns.iter_mut().zip(&keys) {
-                builder.append_option(found.iter().find(|(k, _)| k == key).map(|(_, v)| *v));
+                builder.append_option(found.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_ref()));
             }
         }
         let mut children: Vec<ArrayRef> = vec![Arc::new(hit.finish())];
@@ -127,7 +130,7 @@ pub(crate) fn matched_pairs(text: Expr, keys: Vec<String>, pattern: Regex) -> Ex
 
 impl Pairs {
     /// Keys and values, in order.
-    fn read<'a>(&self, text: &'a str) -> Vec<(&'a str, &'a str)> {
+    fn read<'a>(&self, text: &'a str) -> Vec<(&'a str, Cow<'a, str>)> {
         let mut found = vec![];
         let mut rest = text;
         while !rest.is_empty() {
@@ -142,18 +145,38 @@ impl Pairs {
             let after = after.get(self.key_value.len()..).unwrap_or_default();
             let quoted = after.chars().next().and_then(|c| {
                 let close = self.quotes.iter().find(|(open, _)| *open == c)?.1;
-                let inner = after.get(c.len_utf8()..)?;
-                let end = inner.find(close)?;
-                Some((inner.get(..end)?, inner.get(end + close.len_utf8()..)?))
+                self.quoted(after.get(c.len_utf8()..)?, close)
             });
             let (value, next) = match quoted {
                 Some(parts) => parts,
-                None => self.bare(after),
+                None => {
+                    let (value, next) = self.bare(after);
+                    (Cow::Borrowed(value), next)
+                }
             };
             found.push((trim_quotes(key.trim(), &self.quotes), value));
             rest = next;
         }
         found
+    }
+
+    /// A value up to the quote that ends it, and what follows; none where no quote does.
+    fn quoted<'a>(&self, inner: &'a str, close: char) -> Option<(Cow<'a, str>, &'a str)> {
+        let mut value = String::new();
+        let mut chars = inner.char_indices();
+        let mut plain = true;
+        while let Some((at, c)) = chars.next() {
+            if Some(c) == self.escape {
+                plain = false;
+                value.push(chars.next()?.1);
+            } else if c == close {
+                let rest = inner.get(at + c.len_utf8()..)?;
+                return Some((if plain { Cow::Borrowed(inner.get(..at)?) } else { Cow::Owned(value) }, rest));
+            } else {
+                value.push(c);
+            }
+        }
+        None
     }
 
     /// A key in quotes, which may hold what is between pairs.

@@ -303,6 +303,49 @@ impl Relation {
         Ok(self)
     }
 
+    /// The same with parts of its own: `part` is told for each row, as a window or an expression. Where it is a part of
+    /// other parts already, those are kept under `kept`, to be given back by [`Self::reparted`].
+    pub(crate) fn parted(mut self, part: Expr, window: bool, kept: &str) -> Result<Self> {
+        let mut exprs: Vec<Expr> = vec![];
+        for field in self.plan.schema().fields() {
+            let column = Self::column(field.name());
+            exprs.push(if field.name() == PART { column.alias(kept) } else { column });
+        }
+        let part = if window {
+            self.plan = LogicalPlanBuilder::from(self.plan).window(vec![part.alias("\u{1}newpart")])?.build()?;
+            Self::column("\u{1}newpart")
+        } else {
+            part
+        };
+        exprs.push(part.alias(PART));
+        self.plan = LogicalPlanBuilder::from(self.plan).project(exprs)?.build()?;
+        if self.has_hidden(PART) {
+            self.hidden.push(kept.to_owned());
+        } else {
+            self.hidden.push(PART.to_owned());
+        }
+        Ok(self)
+    }
+
+    /// Other columns from these rows, which are rows of the outer parts again that `kept` holds, if it holds any;
+    /// `hidden` is what went with the rows of those.
+    pub(crate) fn reparted(mut self, items: Vec<(Field, Expr)>, hidden: &[String], kept: &str) -> Result<Self> {
+        let nested = self.has_hidden(kept);
+        self.hidden.clear();
+        self.serialized = false;
+        if !nested {
+            return self.project(items);
+        }
+        let mut exprs: Vec<Expr> = items.iter().map(|(f, e)| named(e.clone(), &f.name)).collect();
+        for name in hidden.iter().filter(|h| *h != ROW && *h != INGESTED) {
+            exprs.push(if name == PART { Self::column(kept).alias(PART) } else { Self::column(name) });
+            self.hidden.push(name.clone());
+        }
+        self.plan = LogicalPlanBuilder::from(self.plan).project(exprs)?.build()?;
+        self.fields = items.into_iter().map(|(f, _)| f).collect();
+        Ok(self)
+    }
+
     /// Whether a hidden column goes with its rows.
     pub(crate) fn has_hidden(&self, name: &str) -> bool {
         self.hidden.iter().any(|h| h == name)

@@ -169,7 +169,9 @@ pub(crate) fn apply(
     // Each row gets a number, and its columns go along hidden, so that they are there after an aggregate too.
     let like = input.clone();
     let prepared = b.prepare(span, input);
-    let part = if prepared.has_hidden(PART) { Err(nested()) } else { parts(prepared, &outer) };
+    let hidden = prepared.hidden.clone();
+    let (kept, first) = (b.fresh("kept"), hidden.iter().filter(|h| h.starts_with(OUTER)).count());
+    let part = parts(prepared, &outer, first, &kept);
     let parted = b.settle(span, &like, part);
     let expanded = expanded(b, items, index, bags, rows_max, parted, span);
     let inner = b.pipeline(on, Some(expanded), span);
@@ -183,7 +185,7 @@ pub(crate) fn apply(
     let mut out: Vec<(Field, PlanExpr)> = vec![];
     let whole = inner.has_hidden(PART);
     for (at, field) in outer.iter().enumerate() {
-        let expr = if whole { Relation::column(&shared(at)) } else { fold::null(field.kind) };
+        let expr = if whole { Relation::column(&shared(first + at)) } else { fold::null(field.kind) };
         out.push((field.clone(), expr));
     }
     for field in &inner.fields {
@@ -194,29 +196,25 @@ pub(crate) fn apply(
     let mut like = inner.clone();
     like.fields = out.iter().map(|(f, _)| f.clone()).collect();
     like.hidden.clear();
-    inner.hidden.clear();
-    inner.serialized = false;
-    let planned = inner.project(out);
+    let planned = inner.reparted(out, &hidden, &kept);
     b.settle(span, &like, planned)
 }
 
-fn nested() -> datafusion::error::DataFusionError {
-    datafusion::error::DataFusionError::Plan("mv-apply within mv-apply or partition is not supported".to_owned())
-}
+/// Begins the names of hidden columns that hold columns of the rows outside.
+const OUTER: &str = "\u{1}outer";
 
-/// Name of the hidden column that holds the outer column at `at`.
+/// Name of the hidden column that holds the outer column at `at`; those of rows further outside come first.
 fn shared(at: usize) -> String {
-    format!("\u{1}outer{at}")
+    format!("{OUTER}{at}")
 }
 
-fn parts(input: Relation, outer: &[Field]) -> Result<Relation> {
-    let hidden = outer.iter().enumerate().map(|(at, f)| (shared(at), Relation::column(&f.name))).collect();
-    let mut relation = input.with_hidden(hidden)?;
-    let number = datafusion::functions_window::expr_fn::row_number().alias(PART);
-    relation.plan = LogicalPlanBuilder::from(relation.plan).window(vec![number])?.build()?;
+fn parts(input: Relation, outer: &[Field], first: usize, kept: &str) -> Result<Relation> {
+    let names: Vec<String> = (0..outer.len()).map(|at| shared(first + at)).collect();
+    let columns = names.iter().cloned().zip(outer.iter().map(|f| Relation::column(&f.name))).collect();
+    let number = datafusion::functions_window::expr_fn::row_number();
+    let mut relation = input.with_hidden(columns)?.parted(number, true, kept)?;
     relation.hidden.retain(|h| h != crate::lower::relation::ROW);
-    relation.hidden.push(PART.to_owned());
-    relation.hidden.extend((0..outer.len()).map(shared));
+    relation.hidden.extend(names);
     relation.serialized = true;
     Ok(relation)
 }

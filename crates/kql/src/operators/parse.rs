@@ -261,6 +261,7 @@ pub(crate) fn pairs(
         pair: word("pair_delimiter").unwrap_or_else(|| " ".to_owned()),
         key_value: word("kv_delimiter").unwrap_or_else(|| "=".to_owned()),
         quotes,
+        escape: word("escape").and_then(|e| e.chars().next()),
         greedy: property_word(properties, "greedy").is_some_and(|w| w == "true"),
     };
     let keys = fields.iter().map(|f| f.name.clone()).collect();

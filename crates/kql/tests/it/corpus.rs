@@ -10,9 +10,7 @@ use serde_json::Value;
 const BEYOND: &[&str] = &["FileProfile"];
 
 /// What differs from the record, by kind; the numbers are exact, so that a change in either direction is seen.
-/// Three queries have constant regular expressions that ours cannot compile, and that the vendor's analyser does not
-/// read: `{1-3}+` in one, and `\0` (the character 0 in the vendor's engine) in two.
-const DIFFERENT_VERDICT: usize = 3;
+const DIFFERENT_VERDICT: usize = 0;
 const DIFFERENT_COLUMNS: usize = 0;
 const NOT_RUN: usize = 0;
 

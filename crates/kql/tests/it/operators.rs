@@ -316,6 +316,66 @@ fn cases() -> Vec<Case> {
             json!([[10]]),
             false,
         ),
+        Case(
+            "T | where isnotnull(n) | top-nested 1 of k with others = 'rest' by sum(n)",
+            &["k", "aggregated_k"],
+            json!([["a", 4], ["rest", 2]]),
+            false,
+        ),
+        Case(
+            "datatable(a:string, b:string, c:string, n:long)['x', 'p', 'u', 5, 'x', 'p', 'v', 1, 'x', 'q', 'u', 2, 'y', 'p', 'u', 3]
+             | top-nested 1 of a with others = 'A' by sum(n), top-nested 1 of b by sum(n), top-nested 1 of c with others = 'C' by s = sum(n)",
+            &["a", "aggregated_a", "b", "aggregated_b", "c", "s"],
+            json!([
+                ["x", 8, "p", 6, "u", 5],
+                ["x", 8, "p", 6, "C", 1],
+                ["x", 8, "", null, "C", 2],
+                ["A", 3, "", null, "C", 3]
+            ]),
+            false,
+        ),
+        Case(
+            "T | where isnotnull(n) | top-nested 9 of k with others = 'rest' by count(), top-nested 1 of n by max(n)",
+            &["k", "aggregated_k", "n", "aggregated_n"],
+            json!([["a", 2, 3, 3], ["b", 1, 2, 2]]),
+            false,
+        ),
+        Case(
+            r#"print s = "a='it\\'s' b=2" | parse-kv s as (a:string, b:long) with (quote="'", escape='\\') | project a, b"#,
+            &["a", "b"],
+            json!([["it's", 2]]),
+            false,
+        ),
+        Case(r"print x = extract('^a\0(b{1-3}+)$', 1, 'a') | project x", &["x"], json!([["b{1-3}}"]]), false),
+        Case(
+            "datatable(i:long, l:dynamic)[1, dynamic([[1, 2], [3]]), 2, dynamic([[4]])]
+             | mv-apply m = l on (mv-apply v = m to typeof(long) on (summarize s = sum(v)) | summarize t = max(s), c = count())
+             | project i, t, c",
+            &["i", "t", "c"],
+            json!([[1, 3, 2], [2, 4, 1]]),
+            false,
+        ),
+        Case(
+            "datatable(a:string, b:long, n:long)['x', 1, 1, 'x', 1, 2, 'x', 2, 3, 'y', 1, 4, 'y', 1, 5]
+             | partition by a (partition by b (top 1 by n) | summarize s = sum(n), c = count()) | project s, c",
+            &["s", "c"],
+            json!([[5, 2], [5, 1]]),
+            false,
+        ),
+        Case(
+            "datatable(a:string, l:dynamic)['x', dynamic([3, 1]), 'x', dynamic([2]), 'y', dynamic([9, 8])]
+             | partition by a (mv-apply v = l to typeof(long) on (top 1 by v) | summarize m = min(v)) | project m",
+            &["m"],
+            json!([[2], [9]]),
+            false,
+        ),
+        Case(
+            "datatable(i:long, l:dynamic)[1, dynamic([1, 2, 3, 4]), 2, dynamic([6])]
+             | mv-apply v = l to typeof(long) on (extend k = v % 2 | partition by k (summarize s = sum(v) by k) | top 1 by s) | project i, k, s",
+            &["i", "k", "s"],
+            json!([[1, 0, 6], [2, 0, 6]]),
+            false,
+        ),
         Case("T | where * has 'b' | project n", &["n"], json!([[2]]), false),
         Case("T | render timechart | count", &["Count"], json!([[4]]), false),
         Case("DeviceProcessEvents | where ingestion_time() > ago(1d) | count", &["Count"], json!([[0]]), false),
