@@ -346,7 +346,7 @@ fn cases() -> Vec<Case> {
             json!([["it's", 2]]),
             false,
         ),
-        Case(r"print x = extract('^a\0(b{1-3}+)$', 1, 'a') | project x", &["x"], json!([["b{1-3}}"]]), false),
+        Case(r"print x = extract(@'^a(b{1-3}+)\0?$', 1, 'ab{1-3}}') | project x", &["x"], json!([["b{1-3}}"]]), false),
         Case(
             "datatable(i:long, l:dynamic)[1, dynamic([[1, 2], [3]]), 2, dynamic([[4]])]
              | mv-apply m = l on (mv-apply v = m to typeof(long) on (summarize s = sum(v)) | summarize t = max(s), c = count())
