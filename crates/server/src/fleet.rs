@@ -95,6 +95,13 @@ impl Fleet {
         found.next().filter(|_| found.next().is_none()).cloned()
     }
 
+    /// What the device said that it is, when it was enrolled, as a binding.
+    pub fn binding(&self, id: &DeviceId) -> Option<garrison_wire::connect::v1::Binding> {
+        let devices = self.devices();
+        let facts = &devices.get(id)?.record.facts;
+        Some(garrison_wire::connect::binding::of(&facts.machine_id, &facts.hardware_uuid))
+    }
+
     /// Whether the device may write.
     pub fn is_revoked(&self, id: &DeviceId) -> bool {
         self.devices().get(id).is_some_and(|e| e.record.revoked)

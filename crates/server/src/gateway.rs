@@ -3,6 +3,7 @@
 //! One connection is one task, one session is one future within it: no channel and no task of its own, so that ten
 //! thousand idle sensors cost little. HTTP/2 windows hold what a sensor may have in our buffers.
 
+mod connectors;
 mod frames;
 mod listener;
 mod service;

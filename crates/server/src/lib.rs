@@ -7,6 +7,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod connect;
 pub mod console;
 pub mod db;
 pub mod detection;

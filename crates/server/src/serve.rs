@@ -4,6 +4,7 @@ mod http;
 mod reconcile;
 
 use crate::config::Config;
+use crate::connect::Connect;
 use crate::db::Db;
 use crate::detection::Detection;
 use crate::detection::custom::Custom;
@@ -50,6 +51,8 @@ pub struct Server {
     pub indicators: Arc<Indicators>,
     /// Hunts through the past.
     pub retro: Arc<Retro>,
+    /// Connectors of machines.
+    pub connect: Arc<Connect>,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
     /// Where the gateway listens.
@@ -112,8 +115,13 @@ impl Server {
         let observers: Vec<Arc<dyn Observer>> =
             vec![Arc::clone(&detection) as _, Arc::clone(&custom) as _, Arc::clone(&indicators) as _];
         let ingest = Arc::new(Ingest::start(&shared, observers)?);
-        let parts =
-            GatewayParts { shared: Arc::clone(&shared), ingest: Arc::clone(&ingest), content: detection.content() };
+        let connect = Connect::open(&shared, Arc::new(crate::now)).await?;
+        let parts = GatewayParts {
+            connect: Arc::clone(&connect),
+            shared: Arc::clone(&shared),
+            ingest: Arc::clone(&ingest),
+            content: detection.content(),
+        };
         let sessions = Gateway::new(parts)?;
         let gateway_listener = bind(shared.config.gateway, "gateway").await?;
         let http_listener = bind(shared.config.http, "HTTP").await?;
@@ -128,6 +136,7 @@ impl Server {
         tasks.push(tokio::spawn(Arc::clone(&custom).run_loop()));
         tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));
         tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
+        tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
         tasks.push(http::serve(http_listener, router, &shared)?);
         tasks.extend(reconcile::start(&shared, &sessions, &hunting));
         let first_link = shared.identity.first_link(now).await?;
@@ -139,6 +148,7 @@ impl Server {
             custom,
             indicators,
             retro,
+            connect,
             http: http_address,
             gateway,
             first_link,

@@ -28,6 +28,7 @@ const MIGRATIONS: &[Migration] = migrations![
     20 "0020_hunting",
     21 "0021_custom_detections",
     30 "0030_plane",
+    40 "0040_connect",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

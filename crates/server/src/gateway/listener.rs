@@ -1,11 +1,14 @@
 //! Accepts connections: TLS, bounds on how many, one HTTP/2 connection each.
 
+use super::connectors::{Connectors, PATHS};
 use super::service::{RENEW_PATH, SESSION_PATH, Service};
 use crate::Shared;
+use crate::connect::Connect;
 use crate::identity::Failures;
 use crate::ingest::Ingest;
 use crate::metrics::ByCode;
-use garrison_wire::identity::PeerIdentity;
+use garrison_wire::connect::v1::connector_server::ConnectorServer;
+use garrison_wire::identity::{ConnectorIdentity, PeerIdentity};
 use garrison_wire::v1;
 use garrison_wire::v1::enrolment_server::EnrolmentServer;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,6 +30,8 @@ pub struct GatewayParts {
     pub shared: Arc<Shared>,
     /// Where batches go.
     pub ingest: Arc<Ingest>,
+    /// Connectors of machines.
+    pub connect: Arc<Connect>,
     /// Detection content for sensors.
     pub content: watch::Receiver<Arc<v1::Content>>,
 }
@@ -41,6 +46,7 @@ pub struct Gateway {
     handshakes: Semaphore,
     addresses: Mutex<HashMap<IpAddr, usize>>,
     service: Arc<Service>,
+    connectors: Arc<Connectors>,
     tasks: TaskTracker,
 }
 
@@ -60,6 +66,7 @@ const CERTIFICATE_LASTS: i64 = 90 * 24 * 3600;
 pub(super) struct Peer {
     pub(super) ip: IpAddr,
     pub(super) identity: Option<Arc<PeerIdentity>>,
+    pub(super) connector: Option<Arc<ConnectorIdentity>>,
 }
 
 impl Gateway {
@@ -75,6 +82,11 @@ impl Gateway {
             not_after: (now + CERTIFICATE_LASTS).into(),
             addresses: Mutex::default(),
             service: Arc::new(Service::new(parts.clone(), failures)),
+            connectors: Arc::new(Connectors::new(
+                &parts.shared,
+                &parts.connect,
+                Failures::new(limits.enrol_failures_per_minute, Duration::from_mins(1)),
+            )),
             tasks: TaskTracker::new(),
             parts,
         }))
@@ -148,17 +160,21 @@ impl Gateway {
             return self.refuse("handshake");
         };
         // A certificate that is not a device's counts as none: then only enrolment is open.
-        let identity = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let identity = identity.and_then(|leaf| PeerIdentity::from_certificate(leaf).ok()).map(Arc::new);
-        let peer = Peer { ip, identity };
-        let service = Arc::clone(&self.service);
+        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let identity = leaf.and_then(|leaf| PeerIdentity::from_certificate(leaf).ok()).map(Arc::new);
+        let connector = leaf.and_then(|leaf| ConnectorIdentity::from_certificate(leaf).ok()).map(Arc::new);
+        let peer = Peer { ip, identity, connector };
+        let (service, connectors) = (Arc::clone(&self.service), Arc::clone(&self.connectors));
         let answer = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer.clone());
-            let service = Arc::clone(&service);
+            let (service, connectors) = (Arc::clone(&service), Arc::clone(&connectors));
             async move {
                 match request.uri().path() {
                     SESSION_PATH => Ok(service.session(request).await),
                     RENEW_PATH => Ok(service.renew(request).await),
+                    path if path.starts_with(PATHS) => {
+                        ConnectorServer::from_arc(connectors).max_decoding_message_size(64 << 10).call(request).await
+                    }
                     // Its own router answers `unimplemented` for paths that it does not know. An enrolment is a token, a
                     // request and a few facts: 64 KiB are plenty.
                     _ => EnrolmentServer::from_arc(service).max_decoding_message_size(64 << 10).call(request).await,

@@ -63,13 +63,13 @@ impl Service {
 }
 
 /// A status with a stable code in the metadata `garrison-code`.
-fn status(code: Code, stable: &'static str, words: &str) -> Status {
+pub(super) fn status(code: Code, stable: &'static str, words: &str) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert("garrison-code", MetadataValue::from_static(stable));
     Status::with_metadata(code, words, metadata)
 }
 
-fn peer(extensions: &http::Extensions) -> Result<Peer, Status> {
+pub(super) fn peer(extensions: &http::Extensions) -> Result<Peer, Status> {
     extensions.get::<Peer>().cloned().ok_or_else(|| Status::internal("the connection has no peer"))
 }
 
@@ -97,13 +97,21 @@ impl Enrolment for Service {
             let words = "too many failed enrolments from this address, try again in a minute";
             return Err(status(Code::ResourceExhausted, code, words));
         }
-        let enrolled = shared.fleet.enrol(&shared.identity, request.into_inner(), ip, now).await.map_err(|error| {
+        let request = request.into_inner();
+        let token = request.token.parse::<garrison_wire::token::EnrolmentToken>().map(|t| t.id_text());
+        let enrolled = shared.fleet.enrol(&shared.identity, request, ip, now).await.map_err(|error| {
             if matches!(error, EnrolError::TokenMalformed | EnrolError::Token(_) | EnrolError::Request(_)) {
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).note(&key, now);
             }
             self.refuse(&error)
         })?;
         shared.metrics.enrolled.inc();
+        if let Ok(token) = token
+            && let Err(error) = self.parts.connect.sensor_enrolled(&token, &enrolled.device).await
+        {
+            // The connector names the device too: it is joined with its next report.
+            tracing::warn!(error = &error as &dyn std::error::Error, "the device was not joined with its machine");
+        }
         tracing::info!(device = %enrolled.device, "device enrolled");
         Ok(Response::new(v1::EnrolResponse {
             tenant_id: shared.tenant.to_string(),
