@@ -17,7 +17,8 @@ pub fn run_dist() -> Done {
             )?;
         }
     }
-    let args = ["build", "--release", "-p", "garrison-server", "-p", "garrison-sensor", "--bins"];
+    let args =
+        ["build", "--release", "-p", "garrison-server", "-p", "garrison-sensor", "-p", "garrison-connect", "--bins"];
     run("building, optimised", cargo().args(args))?;
     let tool = |name: &str| -> PathBuf { tools.join("bin").join(name) };
     let target = crate::tools::target();
@@ -28,7 +29,23 @@ pub fn run_dist() -> Done {
         let mut rpm = command(tool("cargo-generate-rpm"), ["-p", &format!("crates/{folder}"), "--output"]);
         run(&format!("{package}.rpm"), rpm.arg(&out).current_dir(root()).env("CARGO_TARGET_DIR", &target))?;
     }
+    sensor_package(&out, &target)?;
     say("packages:");
     print!("{}", output(command("ls", ["-l"]).arg(&out))?);
     Ok(())
+}
+
+/// The package that connectors install: the server's operator lays it into the folder `packages` of its data.
+fn sensor_package(out: &std::path::Path, target: &std::path::Path) -> Done {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let name = format!("garrison-sensor-{}-{architecture}.tar.zst", env!("CARGO_PKG_VERSION"));
+    let file = out.join(&name).display().to_string();
+    // One owner, no times: the same program gives the same package.
+    let args =
+        ["--zstd", "--owner=0", "--group=0", "--mtime=@0", "--transform=s,^,bin/,", "-cf", &file, "garrison-sensor"];
+    run(&name, command("tar", args).current_dir(target.join("release")))
 }

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod cases;
+pub mod connectors;
 pub mod cursor;
 pub mod detections;
 pub mod devices;
@@ -64,6 +65,8 @@ pub struct Rooms {
     pub hunting: Arc<Hunting>,
     /// Custom detections, indicators, retro-hunts.
     pub own: DetectionParts,
+    /// Connectors of machines.
+    pub connect: Arc<crate::connect::Connect>,
     /// Live events.
     pub hub: Arc<events::Hub>,
     /// Turns for requests.
@@ -169,6 +172,12 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(plane::exclusion_list, plane::exclusion_create))
         .routes(routes!(plane::exclusion_delete))
         .routes(routes!(plane::coverage_get))
+        .routes(routes!(connectors::connector_token_list, connectors::connector_token_create))
+        .routes(routes!(connectors::connector_token_delete))
+        .routes(routes!(connectors::extension_history))
+        .routes(routes!(connectors::extension_delete))
+        .routes(routes!(connectors::machine_offboard))
+        .routes(routes!(connectors::machine_onboard))
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));
     OpenApiRouter::new()
@@ -200,6 +209,7 @@ pub fn router(
     incidents: &Arc<Incidents>,
     hunting: &Arc<Hunting>,
     own: DetectionParts,
+    connect: &Arc<crate::connect::Connect>,
 ) -> Router {
     let hub = events::Hub::start(shared, incidents);
     detections::tell(&hub, &own, &shared.stop);
@@ -209,6 +219,7 @@ pub fn router(
         incidents: Arc::clone(incidents),
         hunting: Arc::clone(hunting),
         own,
+        connect: Arc::clone(connect),
         hub,
         turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),
     }));

@@ -131,7 +131,7 @@ impl Server {
             indicators: Arc::clone(&indicators),
             retro: Arc::clone(&retro),
         };
-        let router = crate::api::router(&shared, &detection, &incidents, &hunting, own);
+        let router = crate::api::router(&shared, &detection, &incidents, &hunting, own, &connect);
         let mut tasks = vec![tokio::spawn(Arc::clone(&sessions).run(gateway_listener))];
         tasks.push(tokio::spawn(Arc::clone(&custom).run_loop()));
         tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));

@@ -24,7 +24,7 @@ pub enum Access {
 }
 
 /// Paths (below `/api/v1/`) that only administrators may call, whatever the method.
-const ADMIN: &[&str] = &["enrolment-tokens", "api-tokens", "users"];
+const ADMIN: &[&str] = &["enrolment-tokens", "connector-tokens", "api-tokens", "users"];
 
 /// Paths below `hunting` whose changes are for analysts.
 const CHANGES: &[&str] = &["hunting/detections", "hunting/incidents", "hunting/indicators", "hunting/retro"];

@@ -244,6 +244,21 @@ impl From<crate::detection::retro::RetroError> for ApiError {
     }
 }
 
+impl From<crate::connect::ConnectError> for ApiError {
+    fn from(error: crate::connect::ConnectError) -> Self {
+        use crate::connect::ConnectError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown(_) => Self::with(Kind::NotFound, text),
+            E::Value(_) | E::Scope(_) => Self::with(Kind::Invalid, text),
+            E::Plane(error) => error.into(),
+            E::Identity(error) => error.into(),
+            E::Busy => Self::new(Kind::Busy),
+            other => Self::internal(&other),
+        }
+    }
+}
+
 impl From<crate::plane::PlaneError> for ApiError {
     fn from(error: crate::plane::PlaneError) -> Self {
         use crate::plane::PlaneError as E;

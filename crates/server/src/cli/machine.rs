@@ -57,11 +57,87 @@ pub enum Command {
         /// Its new resource id.
         to: ResourceId,
     },
+    /// Its extensions: what the plan put on it.
+    #[command(subcommand)]
+    Extension(ExtensionCommand),
+    /// Remove the sensor and all of its traces; nothing comes back by itself.
+    Offboard {
+        /// Name, id or resource id.
+        machine: String,
+    },
+    /// Let the plan count again after an off-boarding.
+    Onboard {
+        /// Name, id or resource id.
+        machine: String,
+    },
     /// Forget it; its sensor stays until it is off-boarded.
     Delete {
         /// Name, id or resource id.
         machine: String,
     },
+}
+
+/// Extensions of a machine.
+#[derive(Debug, Subcommand)]
+pub enum ExtensionCommand {
+    /// How they stand, with code and what to do.
+    List {
+        /// Name, id or resource id.
+        machine: String,
+    },
+    /// What became of them, newest first.
+    History {
+        /// Name, id or resource id.
+        machine: String,
+    },
+    /// Delete one; with the plan on it is deployed again, once, and the sensor itself stays.
+    Delete {
+        /// Name, id or resource id.
+        machine: String,
+        /// `Sensor.Linux`, or its alias `MDE.Linux`.
+        #[arg(default_value = "Sensor.Linux")]
+        extension: String,
+    },
+}
+
+async fn extension(command: ExtensionCommand, client: &Client, printer: &Printer) -> Result<(), CliError> {
+    match command {
+        ExtensionCommand::List { machine } => {
+            let m = find(client, &machine).await?;
+            printer.list(&["EXTENSION", "STATE", "CODE", "VERSION", "WHAT", "TO DO"], &m.extensions, |e| {
+                vec![
+                    clean(&e.name),
+                    e.state.to_string(),
+                    if e.code == 0 { String::new() } else { e.code.to_string() },
+                    clean(&e.version),
+                    clean(&e.message),
+                    clean(&e.fix),
+                ]
+            })
+        }
+        ExtensionCommand::History { machine } => {
+            let m = find(client, &machine).await?;
+            let lines: Page<serde_json::Value> = client.fetch(&format!("/machines/{}/extension-history", m.id)).await?;
+            let text = |line: &serde_json::Value, key: &str| match line.get(key) {
+                Some(serde_json::Value::String(text)) => clean(text),
+                Some(serde_json::Value::Number(number)) if number.as_i64() != Some(0) => number.to_string(),
+                _ => String::new(),
+            };
+            printer.list(&["TIME", "EXTENSION", "STATE", "CODE", "VERSION", "DETAIL"], &lines.items, |l| {
+                let mut cells = vec![short_time(&text(l, "time"))];
+                cells.extend(["extension", "state", "code", "version", "detail"].map(|key| text(l, key)));
+                cells
+            })
+        }
+        ExtensionCommand::Delete { machine, extension } => {
+            let m = find(client, &machine).await?;
+            let name = garrison_model::extension_name(&extension)
+                .ok_or_else(|| CliError::usage("there is no such extension", "use Sensor.Linux"))?;
+            client.delete(&format!("/machines/{}/extensions/{name}", m.id)).await?;
+            eprintln!("{name} is being deleted on {}; with the plan on it comes back once", m.resource_id);
+            Ok(())
+        }
+    }
 }
 
 /// The machine that a person means: by id, resource id, or name where only one has it.
@@ -200,6 +276,19 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
             let m = find(client, &machine).await?;
             let body = json!({ "resourceId": to.to_string() });
             show(printer, &typed(client.patch(&format!("/machines/{}", m.id), &body).await?)?)
+        }
+        Command::Extension(command) => extension(command, client, printer).await,
+        Command::Offboard { machine } => {
+            let m = find(client, &machine).await?;
+            client.post(&format!("/machines/{}/offboard", m.id), &json!({})).await?;
+            eprintln!("{} is being off-boarded; it is done when the machine has said so", m.resource_id);
+            Ok(())
+        }
+        Command::Onboard { machine } => {
+            let m = find(client, &machine).await?;
+            client.post(&format!("/machines/{}/onboard", m.id), &json!({})).await?;
+            eprintln!("the plan counts again on {}", m.resource_id);
+            Ok(())
         }
         Command::Delete { machine } => {
             let m = find(client, &machine).await?;

@@ -5,6 +5,24 @@ use clap::Subcommand;
 use garrison_model::Role;
 use serde_json::{Value, json};
 
+/// What a token lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TokenKind {
+    /// Sensors that are installed by hand.
+    Sensor,
+    /// Machines, by `garrison-connect`; the sensor follows by itself.
+    Connector,
+}
+
+impl TokenKind {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Sensor => "/enrolment-tokens",
+            Self::Connector => "/connector-tokens",
+        }
+    }
+}
+
 /// Enrolment tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
@@ -19,13 +37,29 @@ pub enum TokenCommand {
         /// Machines it may enrol.
         #[arg(long, default_value_t = super::TOKEN_USES_DEFAULT)]
         uses: i64,
+        /// What it lets in.
+        #[arg(long, value_enum, default_value_t = TokenKind::Sensor)]
+        kind: TokenKind,
+        /// Connector tokens: only into this subscription (id).
+        #[arg(long)]
+        subscription: Option<String>,
+        /// Connector tokens: only into this resource group.
+        #[arg(long)]
+        resource_group: Option<String>,
     },
     /// All tokens.
-    List,
+    List {
+        /// What they let in.
+        #[arg(long, value_enum, default_value_t = TokenKind::Sensor)]
+        kind: TokenKind,
+    },
     /// Takes a token back; machines that it enrolled stay.
     Revoke {
         /// Id.
         id: String,
+        /// What it lets in.
+        #[arg(long, value_enum, default_value_t = TokenKind::Sensor)]
+        kind: TokenKind,
     },
 }
 
@@ -54,9 +88,16 @@ pub enum UserCommand {
 pub async fn token_run(command: TokenCommand, globals: &Globals) -> Result<(), CliError> {
     let (client, printer) = (Client::connect(globals)?, Printer::new(globals.output));
     match command {
-        TokenCommand::Create { name, expires_hours, uses } => {
-            let body = json!({"name": name, "expiresHours": expires_hours, "uses": uses});
-            let made = client.post("/enrolment-tokens", &body).await?;
+        TokenCommand::Create { name, expires_hours, uses, kind, subscription, resource_group } => {
+            let mut body = json!({"name": name, "expiresHours": expires_hours, "uses": uses});
+            if kind == TokenKind::Connector {
+                body["subscription"] = json!(subscription);
+                body["resourceGroup"] = json!(resource_group);
+            } else if subscription.is_some() || resource_group.is_some() {
+                let hint = "add --kind connector";
+                return Err(CliError::usage("only connector tokens have a subscription and a group", hint));
+            }
+            let made = client.post(kind.path(), &body).await?;
             if printer.is_table() {
                 printer.line(made["token"].as_str().unwrap_or_default());
                 let several = |count: i64, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
@@ -66,12 +107,12 @@ pub async fn token_run(command: TokenCommand, globals: &Globals) -> Result<(), C
             }
             printer.json(&made)
         }
-        TokenCommand::List => {
-            let all = client.get("/enrolment-tokens").await?;
-            show(&printer, &all, &["id", "name", "expires", "uses", "usesMax", "revoked"])
+        TokenCommand::List { kind } => {
+            let all = client.get(kind.path()).await?;
+            show(&printer, &all, &["id", "name", "expiresTime", "uses", "usesMax", "revoked"])
         }
-        TokenCommand::Revoke { id } => {
-            client.delete(&format!("/enrolment-tokens/{id}")).await?;
+        TokenCommand::Revoke { id, kind } => {
+            client.delete(&format!("{}/{id}", kind.path())).await?;
             eprintln!("Token {id} is revoked.");
             Ok(())
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod connect;
 mod core_crash;
 mod core_identity;
 mod core_postgres;

@@ -1,0 +1,250 @@
+//! Machines are connected, and the sensor arrives by itself.
+
+use crate::core_postgres::Postgres;
+use garrison_model::{ConnectionState, ExtensionState, Machine, MachineId, Micros, Plan, SubscriptionId};
+use garrison_server::connect::ConnectorTokenNew;
+use garrison_server::plane::{MachineFilter, SubscriptionNew};
+use garrison_server::serve::Server;
+use garrison_testkit::TestServer;
+use garrison_wire::connect::order::{self, Addressee};
+use garrison_wire::connect::v1::{self, connector_client::ConnectorClient};
+use garrison_wire::connect::{binding, token::ConnectorToken};
+use garrison_wire::identity::{KeyAndChain, device_request};
+use garrison_wire::tls::{Trust, connect, sensor_config};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::path::Path;
+use tonic::transport::Channel;
+
+const GIB: u64 = 1 << 30;
+
+/// A subscription, with its plan if one is given.
+async fn subscription(server: &Server, plan: Option<Plan>) -> SubscriptionId {
+    let shared = &server.shared;
+    let mut change = shared.plane.change(&shared.tenant, "test", garrison_server::now()).await.unwrap();
+    let new =
+        SubscriptionNew { id: None, name: "prod".into(), location: "westeurope".into(), tags: Default::default() };
+    let id = change.subscription_put(&new).await.unwrap().0;
+    if let Some(plan) = plan {
+        change.plan_set(&id, plan, None).await.unwrap();
+    }
+    change.commit().await.unwrap();
+    id
+}
+
+async fn plan_set(server: &Server, id: &SubscriptionId, plan: Plan) {
+    let shared = &server.shared;
+    let mut change = shared.plane.change(&shared.tenant, "test", garrison_server::now()).await.unwrap();
+    change.plan_set(id, plan, None).await.unwrap();
+    change.commit().await.unwrap();
+}
+
+async fn token(server: &Server, uses: i64) -> String {
+    let new = ConnectorTokenNew { name: "t".into(), expires_hours: 1, uses, ..ConnectorTokenNew::default() };
+    server.connect.token_create(&new, garrison_server::now()).await.unwrap().0
+}
+
+async fn machines(server: &Server) -> Vec<Machine> {
+    let shared = &server.shared;
+    let now = garrison_server::now();
+    shared.plane.machines(&shared.tenant, &MachineFilter::default(), None, 100, now).await.unwrap()
+}
+
+fn facts(name: &str) -> v1::Facts {
+    v1::Facts {
+        host_name: name.into(),
+        os: "Linux".into(),
+        distribution: "debian".into(),
+        version: "12".into(),
+        kernel: "6.1.0".into(),
+        architecture: "x64".into(),
+        processors: 2,
+        memory_bytes: 4 * GIB,
+        disk_free_bytes: 40 * GIB,
+        ..v1::Facts::default()
+    }
+}
+
+/// A connector without a machine, on the real wire.
+struct FakeConnector {
+    answer: v1::EnrolResponse,
+    client: ConnectorClient<Channel>,
+    bound: v1::Binding,
+    facts: v1::Facts,
+    run: String,
+    sequence: u64,
+}
+
+impl FakeConnector {
+    async fn enrol(gateway: &str, text: &str, name: &str) -> Result<Self, tonic::Status> {
+        let token: ConnectorToken = text.parse().unwrap();
+        let config = sensor_config(&Trust::Fingerprint(token.0.ca_fingerprint), None).unwrap();
+        let (key, csr) = device_request().unwrap();
+        let bound = binding::of(&format!("{name:0>32}"), "");
+        let request = v1::EnrolRequest {
+            token: text.to_owned(),
+            csr: csr.into(),
+            facts: Some(facts(name)),
+            binding: Some(bound.clone()),
+            tags: vec![v1::Tag { key: "env".into(), value: "test".into() }],
+            ..v1::EnrolRequest::default()
+        };
+        let channel = connect(gateway, config).await.unwrap();
+        let answer = ConnectorClient::new(channel).enrol(request).await?.into_inner();
+        let own = KeyAndChain {
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)),
+            chain: answer.certificates.iter().map(|c| CertificateDer::from(c.to_vec())).collect(),
+        };
+        let ca = CertificateDer::from(answer.ca_certificate.to_vec());
+        let config = sensor_config(&Trust::Authority(ca), Some(&own)).unwrap();
+        let client = ConnectorClient::new(connect(gateway, config).await.unwrap());
+        Ok(Self { answer, client, bound, facts: facts(name), run: "aa".into(), sequence: 0 })
+    }
+
+    async fn report(&mut self, taken: u64, wait: u32, extension: Option<v1::ExtensionReport>) -> v1::ReportResponse {
+        self.sequence += 1;
+        let request = v1::ReportRequest {
+            run_id: self.run.clone(),
+            sequence: self.sequence,
+            binding: Some(self.bound.clone()),
+            facts: Some(self.facts.clone()),
+            power_state: "Running".into(),
+            extensions: extension.into_iter().collect(),
+            order_taken: taken,
+            wait_seconds: wait,
+            ..v1::ReportRequest::default()
+        };
+        self.client.report(request).await.unwrap().into_inner()
+    }
+
+    fn opened(&self, answer: &v1::ReportResponse) -> v1::Order {
+        let who = Addressee {
+            tenant: garrison_model::TenantId::new(self.answer.tenant_id.as_str()).unwrap(),
+            connector: garrison_model::ConnectorId::new(self.answer.connector_id.as_str()).unwrap(),
+            key: ed25519_dalek::VerifyingKey::from_bytes(self.answer.order_key.as_ref().try_into().unwrap()).unwrap(),
+        };
+        order::open(&answer.orders[0], &who, 0, answer.server_time / 1_000_000).unwrap().0
+    }
+}
+
+fn done(generation: u64, version: &str) -> v1::ExtensionReport {
+    v1::ExtensionReport {
+        name: "MDE.Linux".into(),
+        generation,
+        phase: "done".into(),
+        version: version.into(),
+        healthy: true,
+        ..v1::ExtensionReport::default()
+    }
+}
+
+fn lay_package(server: &TestServer, name: &str, bytes: &[u8]) {
+    let folder = server.folder().join("packages");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), bytes).unwrap();
+}
+
+async fn contract(server: TestServer) {
+    lay_package(&server, "garrison-sensor-1.0.0-x64.tar.zst", b"any bytes");
+    let gateway = server.gateway().to_string();
+    let s = &server.server;
+    let prod = subscription(s, None).await;
+    // Tokens are counted, and a machine is one machine however often it enrols.
+    let once = token(s, 1).await;
+    let mut web = FakeConnector::enrol(&gateway, &once, "web").await.unwrap();
+    assert!(web.answer.resource_id.contains(prod.as_str()) && web.answer.resource_id.ends_with("/machines/web"));
+    let used_up = FakeConnector::enrol(&gateway, &once, "db").await.err().unwrap();
+    assert_eq!(used_up.code(), tonic::Code::Unauthenticated);
+    let seen = machines(s).await;
+    assert_eq!((seen.len(), seen[0].state, seen[0].tags["env"].as_str()), (1, ConnectionState::Connecting, "test"));
+    let id: MachineId = seen[0].id.clone();
+    // Without a plan there is nothing to do; with it the answer that is held comes at once.
+    assert!(web.report(0, 0, None).await.orders.is_empty());
+    s.connect.flush().await.unwrap();
+    assert_eq!(machines(s).await[0].state, ConnectionState::Connected);
+    let late = |hours: i64| Micros(garrison_server::now().0 + hours * 3_600_000_000);
+    for (at, state) in [(late(1), ConnectionState::Disconnected), (late(46 * 24), ConnectionState::Expired)] {
+        assert_eq!(s.shared.plane.machine(&s.shared.tenant, &id, at).await.unwrap().state, state);
+    }
+    let (answer, ()) = tokio::join!(web.report(0, 60, None), plan_set(s, &prod, Plan::P2));
+    let order = web.opened(&answer);
+    assert_eq!((order.generation, order.deed.as_str()), (1, "install"));
+    let package = order.package.clone().unwrap();
+    assert_eq!((package.version.as_str(), package.size), ("1.0.0", 9));
+    // The package comes, from any place on; a token for the sensor only in the course of this order.
+    let ask = v1::PackageRequest { sha256: package.sha256.clone(), offset: 4 };
+    let mut stream = web.client.package(ask).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().data.as_ref(), b"bytes");
+    assert!(web.client.sensor_token(v1::SensorTokenRequest { generation: 7 }).await.is_err());
+    let sensor_token = web.client.sensor_token(v1::SensorTokenRequest { generation: 1 }).await.unwrap().into_inner();
+    let sensor = garrison_testkit::enrol(server.gateway(), &sensor_token.token, "web").await.unwrap();
+    assert!(garrison_testkit::enrol(server.gateway(), &sensor_token.token, "web").await.is_err(), "once");
+    web.report(1, 0, Some(done(1, "1.0.0"))).await;
+    let machine = machines(s).await.remove(0);
+    assert_eq!(
+        (machine.extensions[0].state, machine.extensions[0].version.as_str()),
+        (ExtensionState::Succeeded, "1.0.0")
+    );
+    assert_eq!(machine.device_id.as_ref(), Some(&sensor.device));
+    // Deleted with the plan on: removed, then given again, once.
+    s.connect.extension_delete(&id, "test").await.unwrap();
+    let answer = web.report(1, 60, Some(done(1, "1.0.0"))).await;
+    let removal = web.opened(&answer);
+    assert_eq!((removal.generation, removal.deed.as_str()), (2, "remove"));
+    let answer = web.report(2, 60, Some(done(2, ""))).await;
+    let again = web.opened(&answer);
+    assert_eq!((again.generation, again.deed.as_str()), (3, "install"));
+    web.report(3, 0, Some(done(3, "1.0.0"))).await;
+    assert!(web.report(3, 0, Some(done(3, "1.0.0"))).await.orders.is_empty());
+    // A copy on other hardware is told to enrol anew; the machine itself goes on.
+    let own = std::mem::replace(&mut web.bound, binding::of(&"f".repeat(31), ""));
+    assert_eq!(web.report(3, 0, None).await.verdict, "enrol_anew");
+    web.bound = own;
+    assert_eq!(web.report(3, 0, Some(done(3, "1.0.0"))).await.verdict, "ok");
+    assert!(s.connect.history(&id).await.unwrap().iter().any(|l| l.state == "Twin"));
+    // Off-boarded: the order to leave, then a farewell, and the sensor's certificate is worth nothing.
+    s.connect.offboard(&id, "test").await.unwrap();
+    let answer = web.report(3, 60, Some(done(3, "1.0.0"))).await;
+    let leave = web.opened(&answer);
+    assert_eq!((leave.generation, leave.deed.as_str()), (4, "offboard"));
+    assert_eq!(web.report(4, 0, Some(done(4, ""))).await.verdict, "farewell");
+    assert_eq!(web.report(4, 0, Some(done(4, ""))).await.verdict, "farewell", "also when the first was lost");
+    assert!(s.shared.fleet.is_revoked(&sensor.device));
+    // Connected again the machine is the same, and nothing is put on it by itself.
+    let mut back = FakeConnector::enrol(&gateway, &token(s, 1).await, "web").await.unwrap();
+    assert_eq!(machines(s).await.len(), 1);
+    assert!(back.report(0, 0, None).await.orders.is_empty(), "off-boarding is remembered");
+    s.connect.onboard(&id).await.unwrap();
+    let answer = back.report(0, 60, None).await;
+    assert_eq!(back.opened(&answer).generation, 5);
+    // An unsupported machine has its code and no order.
+    let mut odd = FakeConnector::enrol(&gateway, &token(s, 1).await, "odd").await.unwrap();
+    odd.facts.distribution = "templeos".into();
+    assert!(odd.report(0, 0, None).await.orders.is_empty());
+    let odd = machines(s).await.into_iter().find(|m| m.name.as_str() == "odd").unwrap();
+    let extension = odd.extensions.first().unwrap();
+    assert_eq!((extension.state, extension.code), (ExtensionState::Failed, 10));
+    assert!(extension.message.contains("templeos") && !extension.fix.is_empty());
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_are_connected_and_ordered_on_sqlite() {
+    contract(TestServer::start().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_are_connected_and_ordered_on_postgresql() {
+    let Some(postgres) = Postgres::start() else {
+        println!("skipped because PostgreSQL is not installed (Debian package `postgresql`)");
+        return;
+    };
+    contract(TestServer::start_with(|c| c.database_url = Some(postgres.url())).await.unwrap()).await;
+}
+
+#[path = "connect_live.rs"]
+mod live;
+
+/// The folder of this build's programs.
+fn programs() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_garrison")).parent().unwrap()
+}

@@ -1,0 +1,121 @@
+//! The real thing: a server, a `garrison-connect` process, and the sensor that it installs.
+
+use super::*;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A process that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.0.id()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn connector(root: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(programs().join("garrison-connect"));
+    command.args(words).stdin(Stdio::null());
+    command.arg("--state-dir").arg(root.join("state"));
+    command.arg("--prefix").arg(root.join("prefix"));
+    command.arg("--host-root").arg(root.join("host"));
+    command
+}
+
+/// A host of a supported distribution; processes and memory are this machine's.
+fn lay_host(root: &Path) {
+    let host = root.join("host");
+    std::fs::create_dir_all(host.join("etc")).unwrap();
+    std::fs::create_dir_all(host.join("sys/class/dmi/id")).unwrap();
+    std::fs::create_dir_all(root.join("prefix")).unwrap();
+    std::fs::write(host.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n").unwrap();
+    std::fs::write(host.join("etc/hostname"), "live\n").unwrap();
+    std::fs::write(host.join("etc/machine-id"), format!("{:032x}\n", rand::random::<u128>())).unwrap();
+    std::os::unix::fs::symlink("/proc", host.join("proc")).unwrap();
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && !path.is_symlink() {
+            out.extend(files(&path));
+        }
+        out.push(path);
+    }
+    out.sort();
+    out
+}
+
+/// Waits for a state of the one machine; the bound only ends a test that has failed.
+async fn until(server: &Server, what: &str, log: &Path, holds: impl Fn(&Machine) -> bool) {
+    let end = Instant::now() + Duration::from_mins(3);
+    loop {
+        let found = machines(server).await;
+        if found.iter().any(&holds) {
+            return;
+        }
+        if Instant::now() > end {
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            panic!("never: {what}; {found:?}\n{log}");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_brings_the_sensor_to_a_connected_machine_and_off_boarding_takes_all_of_it_away() {
+    let (program, sensor) = (programs().join("garrison-connect"), programs().join("garrison-sensor"));
+    for needed in [&program, &sensor] {
+        if !needed.exists() {
+            println!("skipped because `{}` is not built: cargo build --workspace --bins", needed.display());
+            return;
+        }
+    }
+    let server = TestServer::start().await.unwrap();
+    let s = &server.server;
+    let mut archive = tar::Builder::new(zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap());
+    archive.append_path_with_name(&sensor, "bin/garrison-sensor").unwrap();
+    let bytes = archive.into_inner().unwrap().finish().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    lay_package(&server, &format!("garrison-sensor-{version}-{architecture}.tar.zst"), &bytes);
+    let prod = subscription(s, None).await;
+    let root = tempfile::tempdir().unwrap();
+    lay_host(root.path());
+    let before = files(root.path());
+    let token = token(s, 1).await;
+    let enrolled =
+        connector(root.path(), &["enrol", "--server", &server.gateway().to_string(), "--token", &token]).output();
+    let enrolled = enrolled.unwrap();
+    assert!(enrolled.status.success(), "{}", String::from_utf8_lossy(&enrolled.stderr));
+    let log = server.folder().join("connect.log");
+    let errors = std::fs::File::create(&log).unwrap();
+    let mut running = Running(connector(root.path(), &["run"]).stderr(errors).spawn().unwrap());
+    until(s, "connected", &log, |m| m.state == ConnectionState::Connected).await;
+    let id = machines(s).await[0].id.clone();
+    plan_set(s, &prod, Plan::P1).await;
+    until(s, "the sensor is there", &log, |m| {
+        m.device_id.is_some()
+            && m.extensions.iter().any(|e| e.state == ExtensionState::Succeeded && e.version == version)
+    })
+    .await;
+    let device = machines(s).await[0].device_id.clone().unwrap();
+    assert!(s.shared.fleet.device(&device).is_some());
+    // Deleted, it comes back and takes over the sensor that stayed: still one device.
+    s.connect.extension_delete(&id, "test").await.unwrap();
+    until(s, "deployed again", &log, |m| m.extensions.iter().any(|e| e.state == ExtensionState::Succeeded)).await;
+    assert_eq!(s.shared.fleet.count(), 1);
+    plan_set(s, &prod, Plan::Off).await;
+    s.connect.offboard(&id, "test").await.unwrap();
+    let end = running.0.wait().unwrap();
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(end.success(), "{said}");
+    assert!(s.shared.fleet.is_revoked(&device));
+    assert_eq!(files(root.path()), before, "the folder is as it was\n{said}");
+    server.stop().await.unwrap();
+}
