@@ -377,6 +377,8 @@ test('queries are saved in folders, shared, opened, changed and deleted; the lib
   await page.getByRole('treeitem', { name: /Reads of password hashes/ }).click();
   assert.match(await text(), /Reads of password hashes/);
   await page.getByRole('tab', { name: 'History' }).click();
+  await page.locator('.hunt-past').getByText('Past, for the indicator Botnet').waitFor();
+  if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/hunt-history.png` });
   await page.locator('.hunt-past').first().click();
   clean();
 });
@@ -460,7 +462,10 @@ test('rows of a result make a new incident, with entities by column, the query a
   );
   assert.deepEqual(sent.impactedEntities, [{ type: 'Url', column: 'ProcessCommandLine' }]);
   assert.ok(sent.rows.every((row) => row.DeviceId && row.Timestamp) && sent.timespan && Date.parse(sent.ran));
-  await page.getByText(/Incident \d+ made/).first().waitFor();
+  await page
+    .getByText(/Incident \d+ made/)
+    .first()
+    .waitFor();
   const alert = await page.evaluate(async () => (await (await fetch('/api/v1/alerts?limit=1')).json()).items[0]);
   await page.goto(`${mock.url}/alerts/${alert.id}?tab=why`);
   await page.getByText('Found by a hunt of admin').waitFor();

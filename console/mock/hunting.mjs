@@ -195,7 +195,32 @@ export function huntingMock(tell) {
       mine: false,
     },
   ];
-  const history = [];
+  // A hunt of the past that a new indicator started.
+  const history = [
+    {
+      id: '01990000-0000-7000-8000-000000000001',
+      started: at(7000),
+      durationMs: 812,
+      interface: 'retrohunt',
+      user: 'admin',
+      state: 'Completed',
+      usage: 'Low',
+      rowsScanned: 41_000,
+      bytesScanned: 0,
+      filesTotal: 0,
+      filesRead: 0,
+      filesDone: 0,
+      rowGroupsRead: 0,
+      memoryPeakBytes: 0,
+      spilledBytes: 0,
+      cpuMs: 0,
+      rowsReturned: 3,
+      bytesReturned: 0,
+      tables: ['DeviceNetworkEvents'],
+      query: '// Retro-hunt for the indicator i1 (Botnet)',
+      origin: { kind: 'indicator', target: 'i1', title: 'Botnet', retroHuntId: 'rh-1' },
+    },
+  ];
   const running = new Map();
   const asked = [];
   const problem = (status, code, title, hint, more = {}) => ({ status, body: { code, title, status, hint, ...more } });

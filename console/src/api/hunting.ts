@@ -179,6 +179,8 @@ export interface LibraryQuery {
 export interface HistoryEntry extends Resources {
   query: string;
   error?: string | null;
+  /** For a hunt of the past, what started it. */
+  origin?: { kind: 'rule' | 'detection' | 'indicator'; target: string; title: string; retroHuntId: string };
 }
 
 export interface Validation {

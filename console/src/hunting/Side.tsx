@@ -244,6 +244,9 @@ function HistoryList({ q, onOpen }: { q: string; onOpen: SideProps['onOpen'] }) 
             <span className="mono hunt-past-text">{entry.query}</span>
             <span className="muted small line">
               <span>{fullTime(entry.started, zone)}</span>
+              {entry.origin && (
+                <Tag>{t(`hunting.history.past.${entry.origin.kind}`, { title: entry.origin.title })}</Tag>
+              )}
               {entry.state === 'Completed' ? (
                 <span>
                   {t('hunting.history.rows', { count: entry.rowsReturned, text: grouped(entry.rowsReturned) })}

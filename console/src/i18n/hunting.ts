@@ -47,6 +47,11 @@ export const hunting = {
   history: {
     none: 'Nothing was run yet',
     noneHint: 'Queries that you run are kept here for 30 days.',
+    past: {
+      detection: 'Past, for the detection {{title}}',
+      indicator: 'Past, for the indicator {{title}}',
+      rule: 'Past, for the rule {{title}}',
+    },
     rows_one: '{{text}} row',
     rows_other: '{{text}} rows',
     tab: 'History',

@@ -29,6 +29,14 @@ pub enum Command {
         #[arg(long)]
         no_retro: bool,
     },
+    /// Replace what one says by a file's words; its schedule goes on.
+    Edit {
+        /// Id.
+        id: String,
+        /// File.
+        #[arg(short, long)]
+        file: PathBuf,
+    },
     /// What one would find in the past 30 days; nothing is kept.
     Test {
         /// File.
@@ -123,6 +131,9 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
         Command::Create { file, no_retro } => {
             let path = query("/hunting/detections", &[("retro", no_retro.then(|| "false".to_owned()))]);
             printer.json(&client.post(&path, &definition(&file)?).await?)
+        }
+        Command::Edit { id, file } => {
+            printer.json(&client.put(&format!("/hunting/detections/{id}"), &definition(&file)?).await?)
         }
         Command::Test { file } => {
             let answer = client.post("/hunting/detections/test", &definition(&file)?).await?;

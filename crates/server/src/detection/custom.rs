@@ -257,7 +257,7 @@ impl Custom {
         Ok(all)
     }
 
-    fn tables_of(&self, definition: &Definition) -> Vec<String> {
+    pub(crate) fn tables_of(&self, definition: &Definition) -> Vec<String> {
         let analysis = self.queries.analyze(&definition.query, (self.clock)());
         analysis.map(|a| a.tables.into_iter().map(|t| t.table).collect()).unwrap_or_default()
     }

@@ -4,6 +4,7 @@
 //! What has been looked at is written after each day: a restart goes on there. A hunt's alerts have the ids that the
 //! stream would have given them, so what is known already makes no second one.
 
+mod history;
 pub mod hunt;
 pub mod store;
 
@@ -334,7 +335,7 @@ impl Retro {
         let Some(record) = store::next(&self.shared).await? else { return Ok(false) };
         let token = self.shared.stop.child_token();
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((record.id.clone(), token.clone()));
-        let id = record.id.clone();
+        let (id, began) = (record.id.clone(), (self.clock)());
         let outcome = self.hunt(record, &token).await;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
         if self.shared.stop.is_cancelled() {
@@ -350,6 +351,10 @@ impl Retro {
                 tracing::warn!(id, error = &error as &dyn std::error::Error, "a retro-hunt failed");
                 store::end(&self.shared, &id, RetroState::Failed, &error.to_string(), now).await?;
             }
+        }
+        // The history first: whoever hears of the end finds it there.
+        if let Err(error) = self.history_note(&id, began).await {
+            tracing::warn!(id, error = &error as &dyn std::error::Error, "a retro-hunt is not in the history");
         }
         if let Ok(hunt) = self.get(&id).await {
             self.tell(&hunt);

@@ -150,6 +150,7 @@ impl Drop for Turn {
             ended: Micros(run.began_at.0.saturating_add(taken)),
             query: run.text.clone(),
             error: error.map(str::to_owned),
+            origin: None,
             resources: run.resources(state),
         });
     }
@@ -306,6 +307,7 @@ impl Hunting {
                         ended: began_at,
                         query: request.text.clone(),
                         error: Some(error.code().to_owned()),
+                        origin: None,
                         resources: running.resources(RunState::Refused),
                     });
                     return Err(error);

@@ -3,7 +3,8 @@
 use super::error::HuntError;
 use super::resources::{Resources, RunState};
 use super::{Caller, Hunting, Interface};
-use crate::shared::rfc3339;
+use crate::db::DbError;
+use crate::shared::{Shared, rfc3339};
 use garrison_model::{Micros, Role, TenantId};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -30,7 +31,22 @@ pub(crate) struct HistoryEntry {
     pub(crate) ended: Micros,
     pub(crate) query: String,
     pub(crate) error: Option<String>,
+    pub(crate) origin: Option<HistoryOrigin>,
     pub(crate) resources: Resources,
+}
+
+/// What started a hunt that nobody typed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryOrigin {
+    /// `rule`, `detection` or `indicator`.
+    pub kind: String,
+    /// Its id.
+    pub target: String,
+    /// Its title.
+    pub title: String,
+    /// Id of the retro-hunt.
+    pub retro_hunt_id: String,
 }
 
 /// An entry of the history, as it is read.
@@ -48,6 +64,9 @@ pub struct HistoryView {
     /// Code of the error that it ended with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// For a retro-hunt, what started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<HistoryOrigin>,
     /// Its report.
     #[serde(flatten)]
     #[schema(value_type = Resources)]
@@ -291,41 +310,18 @@ impl Hunting {
         .await?;
         let view = |row: &AnyRow| -> Result<HistoryView, sqlx::Error> {
             let report: String = row.try_get("report")?;
+            let mut report: serde_json::Value = serde_json::from_str(&report).unwrap_or_default();
+            let origin = report.as_object_mut().and_then(|report| report.remove("origin"));
             Ok(HistoryView {
                 number: row.try_get("number")?,
                 began: row.try_get("began")?,
                 query: row.try_get("query")?,
                 error: row.try_get("error")?,
-                report: serde_json::from_str(&report).unwrap_or_default(),
+                origin: origin.and_then(|origin| serde_json::from_value(origin).ok()),
+                report,
             })
         };
         Ok(rows.iter().map(view).collect::<Result<_, _>>()?)
-    }
-
-    /// Writes entries down.
-    pub(super) async fn history_write(&self, entries: &[HistoryEntry]) -> Result<(), HuntError> {
-        let mut tx = self.shared.db.write().await?;
-        for entry in entries {
-            let report = &entry.resources;
-            sqlx::query(
-                "INSERT INTO hunting_history (tenant_id, id, owner, interface, began, ended, state, error, query, \
-                 report) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            )
-            .bind(entry.tenant.as_str())
-            .bind(report.id.to_string())
-            .bind(&report.user)
-            .bind(report.interface.as_str())
-            .bind(entry.began.0)
-            .bind(entry.ended.0)
-            .bind(report.state.as_str())
-            .bind(entry.error.as_deref())
-            // PostgreSQL takes no zero bytes.
-            .bind(entry.query.replace('\0', " "))
-            .bind(serde_json::to_string(report).unwrap_or_default().replace("\\u0000", " "))
-            .execute(tx.conn())
-            .await?;
-        }
-        Ok(tx.commit().await?)
     }
 
     /// Forgets entries that are too old or too many.
@@ -375,6 +371,36 @@ impl Hunting {
     }
 }
 
+/// Writes entries down.
+pub(crate) async fn history_write(shared: &Shared, entries: &[HistoryEntry]) -> Result<(), DbError> {
+    let mut tx = shared.db.write().await?;
+    for entry in entries {
+        let report = &entry.resources;
+        let mut words = serde_json::to_value(report).unwrap_or_default();
+        if let (Some(words), Some(origin)) = (words.as_object_mut(), &entry.origin) {
+            words.insert("origin".to_owned(), serde_json::to_value(origin).unwrap_or_default());
+        }
+        sqlx::query(
+            "INSERT INTO hunting_history (tenant_id, id, owner, interface, began, ended, state, error, query, \
+             report) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(entry.tenant.as_str())
+        .bind(report.id.to_string())
+        .bind(&report.user)
+        .bind(report.interface.as_str())
+        .bind(entry.began.0)
+        .bind(entry.ended.0)
+        .bind(report.state.as_str())
+        .bind(entry.error.as_deref())
+        // PostgreSQL takes no zero bytes.
+        .bind(entry.query.replace('\0', " "))
+        .bind(words.to_string().replace("\\u0000", " "))
+        .execute(tx.conn())
+        .await?;
+    }
+    tx.commit().await
+}
+
 /// Writes entries down as they come, until the room is gone.
 pub(super) async fn history_run(hunting: Arc<Hunting>, mut entries: tokio::sync::mpsc::Receiver<HistoryEntry>) {
     let mut batch = Vec::with_capacity(HISTORY_BATCH);
@@ -387,14 +413,14 @@ pub(super) async fn history_run(hunting: Arc<Hunting>, mut entries: tokio::sync:
                 while let Ok(entry) = entries.try_recv() {
                     batch.push(entry);
                 }
-                let _ = hunting.history_write(&batch).await;
+                let _ = history_write(&hunting.shared, &batch).await;
                 return;
             }
         };
         if count == 0 {
             return;
         }
-        if let Err(error) = hunting.history_write(&batch).await {
+        if let Err(error) = history_write(&hunting.shared, &batch).await {
             tracing::error!(%error, "reports of queries could not be written");
         }
         batch.clear();

@@ -117,7 +117,27 @@ fn indicator_filters(one: &Indicator) -> Vec<TableFilter> {
     filters
 }
 
+impl Target {
+    /// The tables that it reads, as far as that is known before it runs, and its query.
+    fn reads(&self, custom: &crate::detection::custom::Custom) -> (Vec<String>, Option<String>) {
+        match self {
+            Self::Rule { filters, .. } | Self::Indicator { filters, .. } => {
+                (filters.iter().map(|filter| filter.table.clone()).collect(), None)
+            }
+            Self::Detection(rule) => (custom.tables_of(&rule.definition), Some(rule.definition.query.clone())),
+        }
+    }
+}
+
 impl Retro {
+    /// The tables that a hunt reads and the query that it runs, where it has one; nothing if its target is gone.
+    pub(super) async fn reads(&self, record: &Record) -> (Vec<String>, Option<String>) {
+        match self.target(record).await {
+            Ok(target) => target.reads(&self.custom),
+            Err(_) => (Vec::new(), None),
+        }
+    }
+
     async fn target(&self, record: &Record) -> Result<Target, RetroError> {
         let gone = || RetroError::Target { kind: record.kind.as_str(), target: record.target.clone() };
         Ok(match record.kind {
