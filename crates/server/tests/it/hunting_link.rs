@@ -1,81 +1,13 @@
 //! Rows of a hunt that are put into an incident: over HTTP and from the terminal, on SQLite and PostgreSQL.
 
 use crate::core_postgres::Postgres;
-use garrison_model::Role;
-use garrison_testkit::{TestSensor, TestServer, boot, enrol};
+use crate::http_house::HttpHouse;
 use serde_json::{Value, json};
 
 const PATH: &str = "/api/v1/hunting/incidents";
 const QUERY: &str = "DeviceProcessEvents | where ProcessCommandLine has 'evil'";
 /// A span back from the run, longer than the test.
 const SPAN: &str = "P3D";
-
-struct House {
-    server: TestServer,
-    admin: String,
-    reader: String,
-    device: String,
-    _sensor: TestSensor,
-}
-
-impl House {
-    async fn open(database: Option<String>) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let server = TestServer::start_with(|config| config.database_url = database).await.unwrap();
-        let identity = enrol(server.gateway(), &server.token().await.unwrap(), "web-1").await.unwrap();
-        let mut sensor = TestSensor::connect(identity, server.gateway(), boot(1)).await.unwrap();
-        let now = garrison_server::shared::rfc3339(garrison_server::now());
-        let process = |number: u32, command: &str| {
-            json!({"Timestamp": now, "ActionType": "ProcessCreated", "FileName": "job", "FolderPath": "/opt/app/job",
-                "SHA256": "ab".repeat(32), "ProcessCommandLine": command, "ProcessId": number, "AccountName": "mallory",
-                "AccountSid": "1001", "ProcessUniqueId": format!("p{number}"), "InitiatingProcessFileName": "bash",
-                "InitiatingProcessUniqueId": "parent", "InitiatingProcessId": 7})
-        };
-        let rows = [process(41, "job evil one"), process(42, "job evil two"), process(43, "job good")];
-        let batch = garrison_telemetry::batch_from_json("DeviceProcessEvents", &rows).unwrap();
-        sensor.send("DeviceProcessEvents", &batch).await.unwrap();
-        sensor.settle().await.unwrap();
-        let identity = &server.server.shared.identity;
-        let admin = identity.local_token().to_owned();
-        let (reader, _) = identity.api_token_create("reader", Role::Reader, None, server.now()).await.unwrap();
-        let device = sensor.identity.device.to_string();
-        Self { server, admin, reader, device, _sensor: sensor }
-    }
-
-    async fn ask(&self, token: &str, method: reqwest::Method, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let url = format!("{}{path}", self.server.server.http_url());
-        let mut request = reqwest::Client::new().request(method, url).bearer_auth(token);
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap_or_default())
-    }
-
-    async fn link(&self, body: &Value) -> (u16, Value) {
-        self.ask(&self.admin, reqwest::Method::POST, PATH, Some(body)).await
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.ask(&self.admin, reqwest::Method::GET, path, None).await;
-        assert_eq!(status, 200, "{path}: {body}");
-        body
-    }
-
-    /// Rows of a query, as objects.
-    async fn rows(&self, query: &str) -> Vec<Value> {
-        let body = json!({"query": query});
-        let (status, answer) = self.ask(&self.admin, reqwest::Method::POST, "/api/v1/hunting/run", Some(&body)).await;
-        assert_eq!(status, 200, "{answer}");
-        let names: Vec<&str> =
-            answer["columns"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-        let object = |row: &Value| {
-            let cells = names.iter().zip(row.as_array().unwrap()).filter(|(_, cell)| !cell.is_null());
-            Value::Object(cells.map(|(name, cell)| ((*name).to_owned(), cell.clone())).collect())
-        };
-        answer["rows"].as_array().unwrap().iter().map(object).collect()
-    }
-}
 
 fn kinds(alert: &Value) -> Vec<String> {
     let mut all: Vec<String> = alert["evidence"]
@@ -91,12 +23,12 @@ fn kinds(alert: &Value) -> Vec<String> {
     all
 }
 
-async fn new_and_existing(house: House) {
+async fn new_and_existing(house: HttpHouse) {
     let rows = house.rows(QUERY).await;
     assert_eq!(rows.len(), 2);
     let body = json!({"title": "Evil shells", "severity": "High", "description": "Seen on Tuesday.", "query": QUERY,
         "timespan": SPAN, "category": "Execution", "mitreTechniques": ["T1059.004"], "rows": rows});
-    let (status, made) = house.link(&body).await;
+    let (status, made) = house.post(PATH, &body).await;
     assert_eq!((status, &made["created"], &made["repeated"]), (201, &json!(true), &json!(false)), "{made}");
     let number = made["incidentId"].as_i64().unwrap();
     let incident = house.get(&format!("/api/v1/incidents/{number}")).await;
@@ -135,7 +67,7 @@ async fn new_and_existing(house: House) {
     assert_eq!(timeline["items"].as_array().unwrap().len(), 2, "{timeline}");
 
     // Asking twice changes nothing.
-    let (status, again) = house.link(&body).await;
+    let (status, again) = house.post(PATH, &body).await;
     assert_eq!((status, &again["repeated"], &again["incidentId"]), (201, &json!(true), &json!(number)), "{again}");
 
     // Computed columns, renamed ones and rows that are no events, into the same incident.
@@ -143,7 +75,7 @@ async fn new_and_existing(house: House) {
                  Src = '198.51.100.7', RemoteUrl = 'c2.example'";
     let body = json!({"incident": number, "title": "Where they went", "query": query, "rows": house.rows(query).await,
         "impactedEntities": [{"type": "Ip", "column": "Src"}]});
-    let (status, added) = house.link(&body).await;
+    let (status, added) = house.post(PATH, &body).await;
     assert_eq!((status, &added["created"], &added["incidentId"]), (201, &json!(false), &json!(number)), "{added}");
     let incident = house.get(&format!("/api/v1/incidents/{number}")).await;
     assert_eq!((&incident["alertCount"], &incident["title"]), (&json!(2), &json!("Evil shells")));
@@ -156,7 +88,7 @@ async fn new_and_existing(house: House) {
     // What the query computed stands beside the event.
     let query = "DeviceProcessEvents | where ProcessCommandLine has 'evil one' | extend Words = array_length(split(ProcessCommandLine, ' '))";
     let body = json!({"incident": number, "title": "Words", "query": query, "rows": house.rows(query).await});
-    let (_, added) = house.link(&body).await;
+    let (_, added) = house.post(PATH, &body).await;
     let alert = house.get(&format!("/api/v1/alerts/{}", added["alertIds"][0].as_str().unwrap())).await;
     let fields = alert["matches"][0]["fields"].as_array().unwrap();
     assert!(fields.iter().any(|f| f["column"] == "Words" && f["value"] == "3"), "{fields:?}");
@@ -173,7 +105,7 @@ async fn new_and_existing(house: House) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_become_an_alert_with_typed_evidence_in_a_new_or_an_existing_incident() {
-    new_and_existing(House::open(None).await).await;
+    new_and_existing(HttpHouse::with_jobs(None).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,12 +114,12 @@ async fn rows_become_an_alert_on_postgresql_too() {
         eprintln!("skipped because PostgreSQL is not installed");
         return;
     };
-    new_and_existing(House::open(Some(postgres.url())).await).await;
+    new_and_existing(HttpHouse::with_jobs(Some(postgres.url())).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_linked_is_refused_with_its_reason_and_leaves_nothing() {
-    let house = House::open(None).await;
+    let house = HttpHouse::with_jobs(None).await;
     let row = json!({"DeviceId": house.device, "FileName": "x"});
     let base = |change: Value| {
         let mut body = json!({"title": "T", "query": "DeviceInfo", "rows": [row]});
@@ -219,7 +151,7 @@ async fn what_cannot_be_linked_is_refused_with_its_reason_and_leaves_nothing() {
         (json!({"severity": "Loud"}), 400, "bad_body", ""),
         (json!({"incident": 99}), 404, "not_found", "99"),
     ] {
-        let (found, body) = house.link(&base(change.clone())).await;
+        let (found, body) = house.post(PATH, &base(change.clone())).await;
         assert_eq!((found, body["code"].as_str().unwrap_or_default()), (status, code), "{change}: {body}");
         assert!(body["title"].as_str().unwrap().contains(words), "{change}: {body}");
     }
@@ -229,34 +161,28 @@ async fn what_cannot_be_linked_is_refused_with_its_reason_and_leaves_nothing() {
 
     // A row without a device beside rows of one device is about that device; a name is as good as an id.
     let rows = json!([{"DeviceName": "web-1", "RemoteIP": "203.0.113.9"}, {"RemoteUrl": "c2.example"}]);
-    let (status, made) = house.link(&base(json!({"rows": rows}))).await;
+    let (status, made) = house.post(PATH, &base(json!({"rows": rows}))).await;
     assert_eq!((status, made["alertIds"].as_array().unwrap().len()), (201, 1), "{made}");
     let merged = made["incidentId"].as_i64().unwrap();
-    let (_, other) = house.link(&base(json!({"title": "Other"}))).await;
+    let (_, other) = house.post(PATH, &base(json!({"title": "Other"}))).await;
     let into = json!({"into": other["incidentId"]});
     let path = format!("/api/v1/incidents/{merged}/merge");
     assert_eq!(house.ask(&house.admin, reqwest::Method::POST, &path, Some(&into)).await.0, 200);
-    let (status, body) = house.link(&base(json!({"incident": merged, "title": "Late"}))).await;
+    let (status, body) = house.post(PATH, &base(json!({"incident": merged, "title": "Late"}))).await;
     assert_eq!((status, &body["code"]), (409, &json!("incident_redirected")), "{body}");
     house.server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_terminal_puts_rows_into_an_incident() {
-    let house = House::open(None).await;
-    let run = |more: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_garrison"));
-        command.args(["--server", &house.server.server.http_url(), "--token", &house.admin, "hunt"]).args(more);
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
-    };
+    let house = HttpHouse::with_jobs(None).await;
+    let run = |more: &[&str]| house.terminal(&[&["hunt"], more].concat());
     let (code, out, err) = run(&[QUERY, "--to-incident", "new", "--title", "By hand", "--severity", "Low"]);
-    assert_eq!((code, out.trim()), (Some(0), "incident 1 made, with 1 alerts"), "{err}");
+    assert_eq!((code, out.trim()), (0, "incident 1 made, with 1 alerts"), "{err}");
     let query = "DeviceProcessEvents | where ProcessId == 43 | extend From = '198.51.100.8'";
     let more = ["--to-incident", "1", "--title", "More", "--entity", "Ip=From", "-o", "json"];
     let (code, out, err) = run(&[&[query], &more[..]].concat());
-    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(code, 0, "{err}");
     let made: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&made["incidentId"], &made["created"]), (&json!(1), &json!(false)), "{made}");
     let alert = house.get(&format!("/api/v1/alerts/{}", made["alertIds"][0].as_str().unwrap())).await;
@@ -271,7 +197,7 @@ async fn the_terminal_puts_rows_into_an_incident() {
         (vec!["range x from 1 to 200 step 1", "--to-incident", "new"], 2, "200 rows"),
     ] {
         let (found, _, err) = run(&more);
-        assert_eq!(found, Some(code), "{more:?}: {err}");
+        assert_eq!(found, code, "{more:?}: {err}");
         assert!(err.contains(words), "{more:?}: {err}");
     }
     house.server.stop().await.unwrap();

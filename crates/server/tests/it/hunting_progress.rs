@@ -1,8 +1,6 @@
 //! Progress of a running query, asked for and on the event stream.
 
-use futures::StreamExt as _;
-use garrison_model::Role;
-use garrison_testkit::{TestSensor, TestServer, boot, enrol, process_rows};
+use crate::http_house::{HttpHouse, job};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -12,51 +10,13 @@ const ENDLESS: &str = "DeviceProcessEvents | project a = ProcessCommandLine, k =
     | join kind=inner (DeviceProcessEvents | project c = ProcessCommandLine, k = 1) on k \
     | summarize n = count() by strcat(a, b, c) | sort by n";
 
-/// Events of a user's stream, by name.
-struct Stream {
-    bytes: futures::stream::BoxStream<'static, Vec<u8>>,
-    buffer: String,
-}
-
-impl Stream {
-    async fn open(url: &str, token: &str) -> Self {
-        let request = reqwest::Client::new().get(format!("{url}/api/v1/events")).bearer_auth(token);
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status().as_u16(), 200);
-        Self { bytes: response.bytes_stream().map(|b| b.unwrap().to_vec()).boxed(), buffer: String::new() }
-    }
-
-    /// The next progress of a query.
-    async fn progress(&mut self) -> Value {
-        loop {
-            if let Some((event, rest)) = self.buffer.split_once("\n\n") {
-                let (event, rest) = (event.to_owned(), rest.to_owned());
-                self.buffer = rest;
-                let part = |name: &str| event.lines().find_map(|l| l.strip_prefix(name)).map(|v| v.trim().to_owned());
-                if part("event:").as_deref() == Some("huntProgress") {
-                    return serde_json::from_str(&part("data:").unwrap()).unwrap();
-                }
-                continue;
-            }
-            let more = self.bytes.next().await.expect("the stream goes on");
-            self.buffer.push_str(&String::from_utf8_lossy(&more));
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn progress_of_a_query_is_told_to_its_user_alone_on_the_stream_and_when_asked() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = TestServer::start().await.unwrap();
-    let identity = enrol(server.gateway(), &server.token().await.unwrap(), "web-1").await.unwrap();
-    let mut sensor = TestSensor::connect(identity, server.gateway(), boot(1)).await.unwrap();
-    sensor.send("DeviceProcessEvents", &process_rows(0, 3_000)).await.unwrap();
-    sensor.settle().await.unwrap();
-    server.server.shared.lake.flush().await.unwrap();
-    let url = server.server.http_url();
-    let tokens = &server.server.shared.identity;
-    let admin = tokens.local_token().to_owned();
-    let (reader, _) = tokens.api_token_create("reader", Role::Reader, None, server.now()).await.unwrap();
+    let mut house = HttpHouse::open(None).await;
+    let rows: Vec<Value> = (0..3_000).map(|n| job(n, &format!("job {n}"))).collect();
+    house.send("DeviceProcessEvents", &rows).await;
+    house.server.server.shared.lake.flush().await.unwrap();
+    let (url, admin, reader) = (house.url(""), house.admin.clone(), house.reader.clone());
     let run = |token: String| {
         let (id, url) = (Uuid::now_v7(), url.clone());
         let task = tokio::spawn(async move {
@@ -68,11 +28,11 @@ async fn progress_of_a_query_is_told_to_its_user_alone_on_the_stream_and_when_as
     };
     let path = |id: &str| format!("{url}/api/v1/hunting/runs/{id}");
     let client = reqwest::Client::new();
-    let (mut own, mut other) = (Stream::open(&url, &admin).await, Stream::open(&url, &reader).await);
+    let (mut own, mut other) = (house.events(&admin).await, house.events(&reader).await);
 
     let (first, waiting) = run(admin.clone());
     let running = loop {
-        let told = own.progress().await;
+        let told = own.next("huntProgress").await;
         assert_eq!(told["id"], first);
         assert!(told.get("query").is_none(), "whoever asked knows the text");
         if told["state"] == "Running" && told["rowsScanned"].as_u64() >= Some(3_000) {
@@ -87,13 +47,13 @@ async fn progress_of_a_query_is_told_to_its_user_alone_on_the_stream_and_when_as
 
     // The reader's stream tells of the reader's query only, though the other one runs on.
     let (second, cancelled) = run(reader.clone());
-    assert_eq!(other.progress().await["id"], second);
+    assert_eq!(other.next("huntProgress").await["id"], second);
     for (token, id) in [(&reader, &second), (&admin, &first)] {
         assert_eq!(client.delete(path(id)).bearer_auth(token).send().await.unwrap().status().as_u16(), 204);
     }
     for (stream, id) in [(&mut own, &first), (&mut other, &second)] {
         loop {
-            let told = stream.progress().await;
+            let told = stream.next("huntProgress").await;
             assert_eq!(&told["id"], id);
             if told["state"] == "Ended" {
                 break;
@@ -103,5 +63,5 @@ async fn progress_of_a_query_is_told_to_its_user_alone_on_the_stream_and_when_as
     for answer in [waiting, cancelled] {
         assert_eq!(answer.await.unwrap()["code"], "query_cancelled");
     }
-    server.stop().await.unwrap();
+    house.server.stop().await.unwrap();
 }

@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod connect;
+mod case_lists;
 mod core_crash;
 mod core_identity;
 mod core_postgres;
 mod core_sessions;
 mod detections;
 mod detections_house;
+mod detections_http;
+mod http_house;
 mod hunting;
 mod hunting_language;
 mod hunting_link;
 mod hunting_progress;
 mod library;
+mod product_functions;
 mod sigma_plan;
