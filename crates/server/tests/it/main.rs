@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod connect;
 mod case_lists;
+mod connect;
 mod core_crash;
 mod core_identity;
 mod core_postgres;
