@@ -20,6 +20,7 @@ pub mod problem;
 pub mod rules;
 pub mod status;
 pub mod suppressions;
+pub mod usage;
 
 pub use problem::{ApiError, Kind};
 
@@ -178,6 +179,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(connectors::extension_delete))
         .routes(routes!(connectors::machine_offboard))
         .routes(routes!(connectors::machine_onboard))
+        .routes(routes!(usage::usage_get))
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));
     OpenApiRouter::new()

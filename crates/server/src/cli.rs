@@ -19,6 +19,7 @@ mod status;
 mod subscription;
 mod suppression;
 mod tree;
+mod usage;
 
 pub use client::{CliError, Client, query};
 pub use output::{Format, Printer, clean};
@@ -99,6 +100,8 @@ pub enum Command {
     },
     /// Brings the fleet to what a file says; the same file twice changes nothing.
     Apply(apply::Command),
+    /// Protected machine-hours, by day, subscription, machine or plan.
+    Usage(usage::Command),
     /// How the server is.
     Status,
     /// The hunting tables and their columns.
@@ -140,6 +143,7 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Exclusion(c) => plan::exclusion(c, &client, &printer).await,
         Command::Coverage { missing } => plan::coverage(missing, &client, &printer).await,
         Command::Apply(c) => apply::run(c, &client, &printer).await,
+        Command::Usage(c) => usage::run(c, &client, &printer).await,
         Command::Status => status::run(&client, &printer).await,
         Command::Schema { table } => status::schema(table, &client, &printer).await,
     }

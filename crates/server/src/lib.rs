@@ -17,6 +17,7 @@ pub mod hunting;
 pub mod identity;
 pub mod incidents;
 pub mod ingest;
+pub mod metering;
 pub mod metrics;
 pub mod plane;
 pub mod serve;

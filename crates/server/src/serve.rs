@@ -92,6 +92,7 @@ impl Server {
         };
         let identity = Identity::open(db.clone(), data.join("keys"), now).await?;
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
+        let metering = crate::metering::Metering::new(db.clone());
         let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
         let shared = Arc::new(Shared {
             tenant,
@@ -100,6 +101,7 @@ impl Server {
             identity,
             fleet,
             plane,
+            metering,
             lake: Arc::new(lake),
             metrics: Arc::new(Metrics::new()),
             stop: CancellationToken::new(),

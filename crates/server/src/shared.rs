@@ -40,6 +40,8 @@ pub struct Shared {
     pub fleet: Arc<Fleet>,
     /// The cloud plane: tenants, subscriptions, machines, plans.
     pub plane: Arc<Plane>,
+    /// What was protected, by the hour.
+    pub metering: crate::metering::Metering,
     /// The lake of the tenant.
     pub lake: Arc<garrison_lake::Lake>,
     /// Counters.

@@ -278,6 +278,18 @@ impl From<crate::plane::PlaneError> for ApiError {
     }
 }
 
+impl From<crate::metering::MeteringError> for ApiError {
+    fn from(error: crate::metering::MeteringError) -> Self {
+        use crate::metering::MeteringError as E;
+        let text = error.to_string();
+        match error {
+            E::Span | E::TooLong => Self::with(Kind::BadQuery, text),
+            E::Plane(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
 impl From<garrison_model::PlanLacks> for ApiError {
     fn from(error: garrison_model::PlanLacks) -> Self {
         Self::with(Kind::PlanLacks, error.to_string())

@@ -305,6 +305,18 @@ impl Plane {
         }
     }
 
+    /// Hands every machine of a tenant to a function, step by step, so that memory stays bounded.
+    pub async fn machines_walk(
+        &self,
+        tenant: &TenantId,
+        now: Micros,
+        take: impl FnMut(Machine),
+    ) -> Result<(), PlaneError> {
+        let mut connection = self.db.pool().acquire().await?;
+        let sight = super::sight::sight(&mut connection, tenant, now).await?;
+        walk(&mut connection, tenant, &sight, now, take).await
+    }
+
     /// One machine.
     pub async fn machine(&self, tenant: &TenantId, id: &MachineId, now: Micros) -> Result<Machine, PlaneError> {
         let mut connection = self.db.pool().acquire().await?;

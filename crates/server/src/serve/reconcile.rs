@@ -40,6 +40,8 @@ where
 pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>, hunting: &Arc<Hunting>) -> Vec<JoinHandle<()>> {
     let with = |shared: &Arc<Shared>| Arc::clone(shared);
     let (fleet, lake, people, gauges) = (with(shared), with(shared), with(shared), with(shared));
+    let metering = with(shared);
+    let last = Arc::new(std::sync::Mutex::new((crate::now(), std::time::Instant::now())));
     let (gateway, hunting) = (Arc::clone(gateway), Arc::clone(hunting));
     vec![
         // Last seen, counters and health: what the list of devices shows is at most this old on disk.
@@ -64,6 +66,11 @@ pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>, hunting: &Arc<
             let gateway = Arc::clone(&gateway);
             async move { gateway.certificate_rotate(crate::now().0 / 1_000_000) }
         }),
+        // Twice a minute, so that no minute goes by unseen; a minute that is marked twice is marked once.
+        every(shared, "metering", Duration::from_secs(30), move || {
+            let (shared, last) = (Arc::clone(&metering), Arc::clone(&last));
+            async move { meter(&shared, &last).await }
+        }),
         every(shared, "gauges", Duration::from_secs(5), move || {
             let shared = Arc::clone(&gauges);
             async move {
@@ -72,6 +79,27 @@ pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>, hunting: &Arc<
             }
         }),
     ]
+}
+
+/// Marks this minute and settles what is over, unless the wall clock was set since the last look: then nothing is
+/// believed for one turn.
+async fn meter(
+    shared: &Shared,
+    last: &std::sync::Mutex<(garrison_model::Micros, std::time::Instant)>,
+) -> Result<(), crate::metering::MeteringError> {
+    let (now, steady) = (crate::now(), std::time::Instant::now());
+    let before = std::mem::replace(&mut *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner), (now, steady));
+    let between = i64::try_from(steady.duration_since(before.1).as_micros()).unwrap_or(i64::MAX);
+    if crate::metering::hour::stepped(before.0.0, now.0, between) {
+        tracing::warn!("the clock was set; nothing is metered for one turn");
+        return Ok(());
+    }
+    let connected = |id: &garrison_model::DeviceId| {
+        let device = shared.fleet.device(id);
+        device.is_some_and(|d| d.health_status != garrison_model::SensorHealthState::Inactive && !d.revoked)
+    };
+    shared.metering.sample(&shared.plane, &shared.tenant, connected, now).await?;
+    shared.metering.settle(now).await.map(drop)
 }
 
 fn gauges_set(shared: &Shared) {

@@ -136,6 +136,7 @@ impl House {
             fleet: Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await.unwrap()),
             tenant,
             data: folder.to_owned(),
+            metering: garrison_server::metering::Metering::new(db.clone()),
             plane: Arc::new(garrison_server::plane::Plane::open(db.clone(), config.geographies.clone()).await.unwrap()),
             db,
             lake: Arc::new(lake.unwrap()),

@@ -18,4 +18,6 @@ mod hunting_link;
 mod hunting_progress;
 mod library;
 mod product_functions;
+mod metering;
+mod plane;
 mod sigma_plan;
