@@ -17,7 +17,7 @@ mod hunting_language;
 mod hunting_link;
 mod hunting_progress;
 mod library;
-mod product_functions;
 mod metering;
 mod plane;
+mod product_functions;
 mod sigma_plan;

@@ -79,7 +79,7 @@ fn connecting(subscription: &str, group: &str, name: &str, tags: &[(&str, &str)]
         resource_id: resource.parse().unwrap(),
         kind: MachineKind::Hybrid,
         identity: Some(format!("key of {name}")),
-        hardware: format!("hardware of {name}"),
+        hardware: format!("hardware of {}", name.to_ascii_lowercase()),
         tags: tags.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
         system: Default::default(),
         connector_version: "1.0".to_owned(),
