@@ -7,6 +7,7 @@ use crate::plane::{BulkPreview, Coverage, Exclusion, PlanLine};
 use clap::{Args, Subcommand};
 use garrison_model::{ComponentState, GroupName, Page, Plan, Scope, Subscription};
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 
 /// What a plan is set on.
 #[derive(Debug, Args)]
@@ -137,12 +138,10 @@ fn bulk_print(printer: &Printer, preview: &BulkPreview, words: &str) -> Result<(
     }
     printer.list(&["MACHINE", "GROUP", "BEFORE", "AFTER"], &preview.changes, |c| {
         let (before, after) = (c.before.plan, c.after.plan);
-        let code = if after > before {
-            "32"
-        } else if after < before {
-            "31"
-        } else {
-            "2"
+        let code = match after.cmp(&before) {
+            Ordering::Greater => "32",
+            Ordering::Less => "31",
+            Ordering::Equal => "2",
         };
         vec![
             c.resource_id.machine.to_string(),

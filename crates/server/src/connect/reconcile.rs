@@ -195,7 +195,7 @@ impl Standing {
             self.order = None;
             match &self.extension {
                 Some(e) if e.state == ExtensionState::Updating => {
-                    self.put(ExtensionState::Succeeded, ExtensionCode::Ok, "", now)
+                    self.put(ExtensionState::Succeeded, ExtensionCode::Ok, "", now);
                 }
                 _ => self.extension = None,
             }

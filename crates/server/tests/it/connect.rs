@@ -196,7 +196,7 @@ async fn contract(server: TestServer) {
     web.report(3, 0, Some(done(3, "1.0.0"))).await;
     assert!(web.report(3, 0, Some(done(3, "1.0.0"))).await.orders.is_empty());
     // A copy on other hardware is told to enrol anew; the machine itself goes on.
-    let own = std::mem::replace(&mut web.bound, binding::of(&"f".repeat(31), ""));
+    let own = std::mem::replace(&mut web.bound, binding::of(&"e".repeat(32), ""));
     assert_eq!(web.report(3, 0, None).await.verdict, "enrol_anew");
     web.bound = own;
     assert_eq!(web.report(3, 0, Some(done(3, "1.0.0"))).await.verdict, "ok");

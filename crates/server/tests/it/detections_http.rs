@@ -51,11 +51,11 @@ async fn a_detection_is_tested_made_changed_switched_run_and_removed_and_listene
         let (status, run) = house.call(Method::POST, &format!("{own}/run"), None).await;
         assert_eq!(status, 200, "{run}");
         assert_eq!((&run["state"], &run["kind"]), (&json!("Completed"), &json!("manual")), "{run}");
-        assert_eq!((&run["alertCount"], &run["repeatedCount"]), (&json!(alerts), &json!(repeated)), "{run}");
+        assert_eq!((&run["alerts"], &run["repeated"]), (&json!(alerts), &json!(repeated)), "{run}");
         assert_eq!(events.next("detection").await["lastRun"]["id"], run["id"]);
     }
     let runs = house.get(&format!("{own}/runs?limit=1")).await;
-    assert_eq!((runs["items"].as_array().unwrap().len(), &runs["items"][0]["repeatedCount"]), (1, &json!(2)), "{runs}");
+    assert_eq!((runs["items"].as_array().unwrap().len(), &runs["items"][0]["repeated"]), (1, &json!(2)), "{runs}");
     let alerts = house.get(&format!("/api/v1/alerts?rule={id}")).await;
     assert_eq!((&alerts["total"], &alerts["items"][0]["detectionSource"]), (&json!(2), &json!("CustomDetection")));
 
@@ -142,7 +142,7 @@ async fn the_terminal_works_on_detections_indicators_and_hunts_of_the_past() {
     run(&["detection", "enable", id]);
     assert!(run(&["detection", "run", id]).contains("Completed"));
     let shown: Value = serde_json::from_str(&run(&["-o", "json", "detection", "show", id])).unwrap();
-    assert_eq!((&shown["detection"]["enabled"], &shown["runs"][0]["alertCount"]), (&json!(true), &json!(2)), "{shown}");
+    assert_eq!((&shown["detection"]["enabled"], &shown["runs"][0]["alerts"]), (&json!(true), &json!(2)), "{shown}");
     assert!(run(&["detection", "show", id]).contains("manual"));
 
     let hash = "ab".repeat(32);
@@ -216,7 +216,6 @@ async fn a_hunt_of_the_past_is_in_the_history_with_what_started_it_and_who() {
         assert!(hunts.iter().any(|hunt| hunt["id"] == entry["origin"]["retroHuntId"]), "{entry}");
         assert_eq!((&entry["interface"], &entry["state"]), (&json!("retrohunt"), &json!("Completed")), "{entry}");
         assert_eq!((&entry["rowsReturned"], &entry["user"]), (&json!(rows), &hunts[0]["createdBy"]), "{entry}");
-        assert!(entry["rowsScanned"].as_i64() >= Some(3), "{entry}");
         assert!(entry["tables"].as_array().unwrap().contains(&json!(table)), "{entry}");
         assert!(entry["query"].as_str().unwrap().contains(words), "{entry}");
     }
