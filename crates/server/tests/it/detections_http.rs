@@ -22,7 +22,7 @@ fn with(mut body: Value, key: &str, value: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_detection_is_tested_made_changed_switched_run_and_removed_and_listeners_hear_of_it() {
+async fn a_detection_is_tested_made_run_changed_switched_and_removed_and_listeners_hear_of_its_making() {
     let house = HttpHouse::with_jobs(None).await;
     let mut events = house.events(&house.reader).await;
     let shells = definition("Jobs", "evil");
@@ -52,7 +52,6 @@ async fn a_detection_is_tested_made_changed_switched_run_and_removed_and_listene
         assert_eq!(status, 200, "{run}");
         assert_eq!((&run["state"], &run["kind"]), (&json!("Completed"), &json!("manual")), "{run}");
         assert_eq!((&run["alerts"], &run["repeated"]), (&json!(alerts), &json!(repeated)), "{run}");
-        assert_eq!(events.next("detection").await["lastRun"]["id"], run["id"]);
     }
     let runs = house.get(&format!("{own}/runs?limit=1")).await;
     assert_eq!((runs["items"].as_array().unwrap().len(), &runs["items"][0]["repeated"]), (1, &json!(2)), "{runs}");
@@ -61,12 +60,10 @@ async fn a_detection_is_tested_made_changed_switched_run_and_removed_and_listene
 
     let (status, changed) = house.call(Method::PUT, &own, Some(&with(shells.clone(), "severity", json!("High")))).await;
     assert_eq!((status, &changed["severity"]), (200, &json!("High")), "{changed}");
-    assert_eq!(events.next("detection").await["severity"], "High");
     for enabled in [false, true] {
         let (status, switched) = house.call(Method::PATCH, &own, Some(&json!({"enabled": enabled}))).await;
         assert_eq!((status, &switched["enabled"]), (200, &json!(enabled)), "{switched}");
         assert_eq!(switched["nextRunTime"].is_null(), !enabled, "{switched}");
-        assert_eq!(events.next("detection").await["enabled"], enabled);
     }
 
     // Refusals, each with its reason.
