@@ -9,9 +9,7 @@ pub fn run(args: &[&str]) -> Done {
     let Some((name, rest)) = args.split_first().filter(|(name, _)| NAMES.contains(name)) else {
         return fail(format!("name a benchmark: {}", NAMES.join(", ")));
     };
-    // One selection for every benchmark: another would resolve other features and build the query engine once more.
-    let build = ["build", "--release", "--workspace", "--bins", "--features", "garrison-bench/peer"];
-    tools::run("building the programs, optimised", cargo().args(build))?;
+    tools::run("building the programs, optimised", cargo().args(tools::OPTIMISED))?;
     let mut program = std::process::Command::new(tools::target().join("release").join("garrison-bench"));
     program.arg(name).args(rest);
     tools::run(&format!("bench {name}"), &mut program)

@@ -1,6 +1,6 @@
 //! `cargo xtask dist`: .deb and .rpm packages of both programs, with their systemd units, in `dist/`.
 
-use crate::tools::{Done, cache, cargo, command, output, root, run, say};
+use crate::tools::{Done, OPTIMISED, cache, cargo, command, output, root, run, say};
 use std::path::PathBuf;
 
 /// Entry.
@@ -17,9 +17,7 @@ pub fn run_dist() -> Done {
             )?;
         }
     }
-    let args =
-        ["build", "--release", "-p", "garrison-server", "-p", "garrison-sensor", "-p", "garrison-connect", "--bins"];
-    run("building, optimised", cargo().args(args))?;
+    run("building, optimised", cargo().args(OPTIMISED))?;
     let tool = |name: &str| -> PathBuf { tools.join("bin").join(name) };
     let target = crate::tools::target();
     for package in ["garrison-server", "garrison-sensor"] {

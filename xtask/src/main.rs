@@ -11,7 +11,7 @@ usage: cargo xtask COMMAND
   test [--yes] [ONLY...]   run everything: format, lints, tidy, unit and kernel tests, console, browser
                            (ONLY: fmt, lint, tidy, cargo, console, live)
   demo [--yes] [--keep]    build, protect this machine, play a harmless attack, show the incident
-  bench NAME [ARGS...]     run a benchmark: detect, sensor, ingest, fleet, latency
+  bench NAME [ARGS...]     run a benchmark: detect, sensor, ingest, fleet, latency, hunt
   dist                     build .deb and .rpm packages into dist/
   tidy                     check that crates depend only downwards and files stay small
   attack                   play the demo's harmless attack on this machine and undo it

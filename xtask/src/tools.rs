@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How programs are built for packages and benchmarks: one selection for both, since another would resolve other
+/// features and build the query engine once more.
+pub const OPTIMISED: &[&str] = &["build", "--release", "--workspace", "--bins", "--features", "garrison-bench/peer"];
+
 /// What went wrong, in words for people.
 #[derive(Debug)]
 pub struct Failure(pub String);
