@@ -11,10 +11,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kql", &["telemetry"]),
     ("wire", &["model", "telemetry"]),
     ("lake", &["telemetry", "model"]),
+    ("cluster", &["lake", "kql"]),
     ("sensor", &["model", "telemetry", "sigma", "wire"]),
     ("connect", &["model", "wire"]),
-    ("server", &["model", "telemetry", "sigma", "wire", "lake", "kql"]),
-    ("testkit", &["model", "telemetry", "sigma", "wire", "lake", "kql", "sensor", "server"]),
+    ("server", &["model", "telemetry", "sigma", "wire", "lake", "kql", "cluster"]),
+    ("testkit", &["model", "telemetry", "sigma", "wire", "lake", "kql", "cluster", "sensor", "server"]),
 ];
 
 /// Lines a source file may have; past 1,000 a wall is missing.

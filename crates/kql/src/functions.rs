@@ -35,6 +35,7 @@ mod signature;
 mod statistics;
 mod strings;
 mod time;
+mod travel;
 mod windows;
 
 pub use aggregates::{Aggregate, arg_extreme, percentile_parts};
@@ -46,6 +47,7 @@ pub use places::{Place, Places, register_places};
 pub use reference::reference_page;
 pub use refused::refused;
 pub use signature::{Function, Param, Ret};
+pub use travel::{decode_aggregate, decode_scalar, encode_aggregate, encode_scalar};
 pub use windows::Window;
 
 use datafusion::execution::FunctionRegistry;

@@ -1,5 +1,6 @@
 //! The Delta log of one table, through `deltalake-core` without its query engine.
 
+use crate::bucket::Bucket;
 use crate::durable_store::DurableStore;
 use crate::error::LakeError;
 use crate::files::{ActiveFile, FileStats};
@@ -124,6 +125,24 @@ impl DeltaLog {
         let mut log = Self { table: spec.name.clone(), folder, store, state, unsure: false };
         log.add_columns(spec).await?;
         Ok(log)
+    }
+
+    /// Opens the copy of a log on an object store, to read it; `None` if there is none yet.
+    pub(crate) async fn open_remote(place: &Bucket, spec: &TableSpec) -> Result<Option<Self>, LakeError> {
+        let mut location = place.url().clone();
+        location.set_path(&format!("{}/", place.prefix()));
+        let below: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(place.store(), place.prefix().clone()));
+        let store = default_logstore(below, place.store(), &location, &StorageConfig::default());
+        if !store.is_delta_table_location().await.map_err(failed("look for", &spec.name))? {
+            return Ok(None);
+        }
+        let state = DeltaTableState::try_new(store.as_ref(), None).await.map_err(failed("open", &spec.name))?;
+        Ok(Some(Self { table: spec.name.clone(), folder: PathBuf::new(), store, state, unsure: false }))
+    }
+
+    /// Reads what others committed since.
+    pub(crate) async fn update(&mut self) -> Result<(), LakeError> {
+        self.state.update(self.store.as_ref(), None).await.map_err(failed("read", &self.table))
     }
 
     /// Columns that the table does not have yet are added at its end; old files read as null there.

@@ -40,6 +40,28 @@ pub enum LakeError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The object store could not be used.
+    #[error("cannot {step} `{object}` on the object store")]
+    Bucket {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        object: String,
+        /// Why it failed.
+        source: object_store::Error,
+    },
+    /// The address or the settings of the object store are not usable.
+    #[error("the object store cannot be used: {reason}")]
+    BadBucket {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The object store holds log entries that this lake did not write: another lake is copied to the same place.
+    #[error("`{object}` on the object store was written by another lake; give each server a prefix of its own")]
+    OtherWriter {
+        /// The first entry that differs.
+        object: String,
+    },
     /// The lake keeps no table of this name.
     #[error("the lake has no table `{table}`")]
     UnknownTable {
@@ -110,7 +132,8 @@ impl LakeError {
     pub fn retry(&self) -> bool {
         match self {
             Self::Locked { .. } | Self::DiskFull { .. } | Self::Wal { .. } | Self::Io { .. } => true,
-            Self::Parquet { .. } | Self::Delta { .. } => true,
+            Self::Parquet { .. } | Self::Delta { .. } | Self::Bucket { .. } => true,
+            Self::BadBucket { .. } | Self::OtherWriter { .. } => false,
             Self::UnknownTable { .. } | Self::UnknownColumn { .. } => false,
             Self::BadBatch { .. } | Self::BadRequest { .. } | Self::Columns { .. } | Self::Closed => false,
         }

@@ -169,6 +169,7 @@ impl Lake {
         Ok(Snapshot {
             table: table.spec.name.clone(),
             folder: table.folder.clone(),
+            bucket: None,
             version: shelf.version,
             schema: table.spec.schema.clone(),
             files: Arc::clone(&shelf.files),
@@ -202,6 +203,10 @@ impl Lake {
         });
         started.map_err(LakeError::io("start a thread for", &self.owner.shared.root))?;
         answer.await.unwrap_or(Err(LakeError::Closed))
+    }
+
+    pub(crate) fn tombstone_grace(&self) -> std::time::Duration {
+        self.owner.shared.config.tombstone_grace
     }
 
     /// How much room the disk has.

@@ -20,6 +20,7 @@
 //! measured on the monotonic clock, everything else is given `now`. Formats and figures: docs/internals/lake.md.
 
 mod batch;
+mod bucket;
 mod bulk;
 mod compact;
 mod config;
@@ -34,12 +35,14 @@ pub mod flush;
 mod flusher;
 mod lake;
 mod maintain;
+mod mirror;
 mod parquet_file;
 pub mod plan;
 mod positions;
 pub mod provider;
 mod read;
 mod recover;
+mod remote;
 mod scan;
 pub mod spec;
 mod stats;
@@ -49,6 +52,7 @@ mod wal;
 mod wire_bytes;
 
 pub use batch::{Appended, Batch, CONSTANT_BYTES_MAX, CONSTANTS_MAX, Identity};
+pub use bucket::{Bucket, BucketConfig};
 pub use bulk::{BulkFile, FinishedFile};
 pub use config::LakeConfig;
 pub use error::LakeError;
@@ -56,9 +60,11 @@ pub use files::{ActiveFile, FileStats};
 pub use filter::{Filter, Test};
 pub use lake::Lake;
 pub use maintain::Maintenance;
+pub use mirror::{Mirror, Mirrored};
 pub use parquet_file::{BLOOM_COLUMNS, STAT_COLUMNS};
 pub use positions::{RUNS_MAX, StreamGap, StreamPosition, StreamPositions};
 pub use recover::Recovery;
+pub use remote::RemoteLake;
 pub use scan::{Cursor, ORDERED_ROWS_MAX, Order, Scan, ScanRequest, Snapshot};
 pub use spec::TableSpec;
 pub use stats::{DiskState, LakeStats, TableStats};

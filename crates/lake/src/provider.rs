@@ -92,6 +92,13 @@ pub fn query_schema(stored: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The same for tables that are read from an object store.
+fn remote_schema(stored: &Schema) -> SchemaRef {
+    let fields: Vec<Field> =
+        stored.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
 /// What a query's scans of files amount to, counted where plans are made.
 #[derive(Debug, Default)]
 pub struct ScanFigures {
@@ -197,7 +204,10 @@ impl std::fmt::Debug for LakeTableProvider {
 impl LakeTableProvider {
     /// The rows of a snapshot.
     pub fn new(snapshot: Snapshot, figures: Arc<ScanFigures>) -> Self {
-        Self { schema: query_schema(&snapshot.schema), snapshot: Some(snapshot), figures }
+        // Between machines text travels as plain arrays: views would carry whole buffers for a few of their rows.
+        let schema =
+            if snapshot.bucket.is_some() { remote_schema(&snapshot.schema) } else { query_schema(&snapshot.schema) };
+        Self { schema, snapshot: Some(snapshot), figures }
     }
 
     /// A table that has no rows because nothing writes it.
@@ -246,7 +256,10 @@ impl LakeTableProvider {
             global: state.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
-        let address = ObjectStoreUrl::local_filesystem();
+        let address = match &snapshot.bucket {
+            Some(bucket) => ObjectStoreUrl::parse(bucket.url())?,
+            None => ObjectStoreUrl::local_filesystem(),
+        };
         let runtime = state.runtime_env();
         let store = runtime.object_store(&address)?;
         let footers = runtime.cache_manager.get_file_metadata_cache();
@@ -300,7 +313,7 @@ impl LakeTableProvider {
         }
         for (column, (low, high)) in &file.stats.text {
             if let Ok(at) = self.schema.index_of(column) {
-                let bound = |text: &String| Precision::Inexact(ScalarValue::Utf8View(Some(text.clone())));
+                let bound = |text: &String| Precision::Inexact(text_value(self.schema.field(at).data_type(), text));
                 set(&mut statistics, at, bound(low), bound(high));
             }
         }
@@ -333,6 +346,13 @@ impl LakeTableProvider {
     }
 }
 
+fn text_value(kind: &DataType, text: &str) -> ScalarValue {
+    match kind {
+        DataType::Utf8View => ScalarValue::Utf8View(Some(text.to_owned())),
+        _ => ScalarValue::Utf8(Some(text.to_owned())),
+    }
+}
+
 fn set(statistics: &mut Statistics, at: usize, low: Precision<ScalarValue>, high: Precision<ScalarValue>) {
     if let Some(column) = statistics.column_statistics.get_mut(at) {
         *column = ColumnStatistics { min_value: low, max_value: high, ..ColumnStatistics::new_unknown() };
@@ -340,10 +360,12 @@ fn set(statistics: &mut Statistics, at: usize, low: Precision<ScalarValue>, high
 }
 
 fn object_meta(snapshot: &Snapshot, file: &ActiveFile) -> Result<ObjectMeta> {
-    let path = snapshot.folder.join(&file.path);
     // Not looked up on disk: the log says that it is there, and a lookup for each of thousands of files takes time.
-    let location = object_store::path::Path::from_absolute_path(&path)
-        .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
+    let location = match &snapshot.bucket {
+        Some(bucket) => bucket.path(&file.path).map_err(|error| DataFusionError::External(Box::new(error)))?,
+        None => object_store::path::Path::from_absolute_path(snapshot.folder.join(&file.path))
+            .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?,
+    };
     let modified =
         std::time::UNIX_EPOCH + std::time::Duration::from_millis(u64::try_from(file.modified_ms).unwrap_or_default());
     Ok(ObjectMeta { location, last_modified: modified.into(), size: file.size, e_tag: None, version: None })
@@ -415,7 +437,8 @@ impl TableProvider for LakeTableProvider {
         if let Some(snapshot) = &self.snapshot {
             parts.extend(self.hot_plan(snapshot, state, projection)?);
             let files = self.files(snapshot, state, filters);
-            let files: Vec<Part> = match Clue::of(filters) {
+            // Term indexes lie beside local files only.
+            let files: Vec<Part> = match Clue::of(filters).filter(|_| snapshot.bucket.is_none()) {
                 Some(clue) if !files.is_empty() => {
                     let (folder, figures) = (snapshot.folder.clone(), Arc::clone(&self.figures));
                     tokio::task::spawn_blocking(move || by_words(&folder, files, &clue, &figures))

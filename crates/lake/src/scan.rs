@@ -79,6 +79,8 @@ pub struct Snapshot {
     pub table: String,
     /// Folder that the files' paths start from.
     pub folder: PathBuf,
+    /// Place on an object store that they start from instead.
+    pub bucket: Option<crate::Bucket>,
     /// Version of the Delta table that the files are of.
     pub version: u64,
     /// Stored columns with plain types, without the partition column.

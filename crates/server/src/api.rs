@@ -24,6 +24,7 @@ pub mod usage;
 
 pub use problem::{ApiError, Kind};
 
+use crate::config::Role;
 use crate::detection::Detection;
 use crate::hunting::Hunting;
 use crate::incidents::Incidents;
@@ -237,6 +238,7 @@ pub fn router(
         .method_not_allowed_fallback(|| async { ApiError::new(Kind::MethodNotAllowed) })
         .fallback(fallback)
         .layer(middleware::from_fn_with_state(api.clone(), auth::guard))
+        .layer(middleware::from_fn_with_state(api.clone(), of_role))
         .layer(middleware::from_fn_with_state(api.clone(), bounded))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(headers))
@@ -249,6 +251,26 @@ async fn fallback(request: Request) -> Response {
         return ApiError::new(Kind::NotFound).into_response();
     }
     crate::console::serve(request.method(), request.uri().path(), request.headers())
+}
+
+/// A query server has no devices, alerts and detections of its own: it says so instead of showing empty lists.
+async fn of_role(State(api): State<Api>, request: Request, next: Next) -> Response {
+    if api.shared.config.role == Role::Query && !answers_hunts(request.uri().path()) {
+        let words = "this server only answers hunts; ask the server that takes rows in";
+        return ApiError::with(Kind::NotFound, words).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a query server answers on this path.
+fn answers_hunts(path: &str) -> bool {
+    let Some(route) = path.strip_prefix("/api/v1/") else { return true };
+    let (room, rest) = route.split_once('/').unwrap_or((route, ""));
+    match room {
+        "hunting" => !["detections", "indicators", "retro"].contains(&rest.split('/').next().unwrap_or_default()),
+        "session" | "api-tokens" | "users" | "schema" | "status" | "events" => true,
+        _ => false,
+    }
 }
 
 /// A turn and a deadline for everything that is not a stream.
@@ -299,6 +321,28 @@ async fn headers(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_server_answers_hunts_and_lets_people_in() {
+        for (path, answered) in [
+            ("/api/v1/hunting/run", true),
+            ("/api/v1/hunting/queries/x", true),
+            ("/api/v1/session/link", true),
+            ("/v1.0/security/runHuntingQuery", true),
+            ("/metrics", true),
+            ("/", true),
+            ("/api/v1/hunting/detections", false),
+            ("/api/v1/hunting/detections/test", false),
+            ("/api/v1/hunting/indicators", false),
+            ("/api/v1/hunting/retro/x", false),
+            ("/api/v1/devices", false),
+            ("/api/v1/incidents/1/story", false),
+            ("/api/v1/enrolment-tokens", false),
+            ("/api/v1/", false),
+        ] {
+            assert_eq!(answers_hunts(path), answered, "{path}");
+        }
+    }
 
     #[test]
     fn every_operation_has_an_id_a_tag_and_an_answer() {

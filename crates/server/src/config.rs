@@ -1,12 +1,16 @@
 //! Configuration of `garrison serve`: one versioned TOML file, unknown keys refused, all problems reported at once.
 //! Order: flag, environment, file, default.
 
+mod cluster;
 mod geographies;
 mod hunting;
 mod reader;
 
+pub use cluster::{ClusterSettings, Role};
+
 use crate::hunting::HuntingSettings;
 use crate::plane::Geographies;
+use garrison_lake::BucketConfig;
 use reader::Reader;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,6 +58,12 @@ pub struct Config {
     pub hunting: HuntingSettings,
     /// Where data may rest.
     pub geographies: Geographies,
+    /// What this process does.
+    pub role: Role,
+    /// Where the lake is copied to, or read from.
+    pub object_store: Option<BucketConfig>,
+    /// Several machines.
+    pub cluster: ClusterSettings,
 }
 
 /// Bounds at the gateway and in ingest.
@@ -127,6 +137,9 @@ impl Config {
             detection_alerts_per_run: crate::detection::custom::ALERTS_PER_RUN,
             hunting: HuntingSettings::default(),
             geographies: Geographies::default(),
+            role: Role::All,
+            object_store: None,
+            cluster: ClusterSettings::default(),
         }
     }
 
@@ -170,6 +183,7 @@ impl Config {
         });
         root.section("lake", |r| {
             r.number("disk_floor_bytes", 0..=1 << 50, &mut c.disk_floor_bytes);
+            cluster::object_store(r, &mut c.object_store);
             r.section("retention_days", |r| {
                 for table in garrison_telemetry::tables() {
                     if let Some(days) = r.integer(table.name, 1..=36_500) {
@@ -197,6 +211,7 @@ impl Config {
         });
         hunting::read(&mut root, &mut c.hunting);
         geographies::read(&mut root, &mut c.geographies);
+        cluster::read(&mut root, &mut c.role, &mut c.cluster);
         root.finish().map_err(|problems| ConfigError { problems })?;
         c.check()?;
         Ok(c)
@@ -222,6 +237,7 @@ impl Config {
             problems.push("hunting.memory_bytes: must be at least hunting.query_memory_bytes".to_owned());
         }
         problems.extend(self.geographies.problems(&self.data));
+        cluster::check(self.role, self.object_store.as_ref(), &self.cluster, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
 

@@ -21,6 +21,7 @@ pub mod library;
 pub mod limits;
 mod places;
 mod profiles;
+pub mod remote;
 pub mod resources;
 mod session;
 pub mod settings;
@@ -34,6 +35,7 @@ pub use execute::Hunt;
 pub use resources::{Progress, ProgressEvent, Resources, RunState};
 pub use settings::HuntingSettings;
 
+use crate::config::Role;
 use crate::shared::Shared;
 use arrow::array::RecordBatch;
 use execute::Running;
@@ -183,6 +185,8 @@ pub struct Hunting {
     pub(crate) settings: HuntingSettings,
     places: Option<Arc<dyn kql::functions::Places>>,
     pub(crate) sessions: Sessions,
+    /// The copy on an object store, where this server reads that.
+    pub(crate) remote: Option<Arc<remote::Remote>>,
     pub(crate) quotas: Mutex<Quotas>,
     pub(crate) running: Mutex<HashMap<Uuid, Arc<Running>>>,
     history: tokio::sync::mpsc::Sender<store::HistoryEntry>,
@@ -201,6 +205,13 @@ impl Hunting {
         let places = settings.geo_database.as_deref().map(places::open).transpose()?;
         let sessions = Sessions::open(&shared.data.join("hunting-spill"), &settings)?;
         let quotas = Quotas::new(settings.user, settings.tenant);
+        let remote = match shared.config.role {
+            Role::Query => {
+                let opened = remote::Remote::open(&shared.config, &shared.tenant, &shared.metrics).await?;
+                Some(Arc::new(opened))
+            }
+            _ => None,
+        };
         let (history, entries) = tokio::sync::mpsc::channel(HISTORY_WAITING_MAX);
         let hunting = Arc::new(Self {
             history,
@@ -208,6 +219,7 @@ impl Hunting {
             settings,
             places,
             sessions,
+            remote,
             quotas: Mutex::new(quotas),
             running: Mutex::default(),
         });
@@ -228,7 +240,11 @@ impl Hunting {
         if *tenant != self.shared.tenant {
             return Err(HuntError::TenantUnknown);
         }
-        Ok(Arc::new(TenantCatalog::new(tenant.clone(), Arc::clone(&self.shared.lake))))
+        let catalog = TenantCatalog::new(tenant.clone(), Arc::clone(&self.shared.lake));
+        Ok(Arc::new(match &self.remote {
+            Some(remote) => catalog.over(Arc::clone(remote)),
+            None => catalog,
+        }))
     }
 
     /// Knows where addresses are, if the operator supplied a database.

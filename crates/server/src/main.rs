@@ -2,9 +2,9 @@
 
 use clap::{Args, Parser, Subcommand};
 use garrison_server::cli;
-use garrison_server::config::Config;
+use garrison_server::config::{Config, Role};
 use garrison_server::identity::commands::{TokenCommand, UserCommand, token_run, user_run};
-use garrison_server::serve::Server;
+use garrison_server::serve::{Server, cluster};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +47,15 @@ struct ServeArgs {
     /// Database: `sqlite:PATH` or `postgres://…`; SQLite in the data folder unless told otherwise.
     #[arg(long, env = "GARRISON_DATABASE", hide_env_values = true)]
     database: Option<String>,
+    /// What this process does; the others than `all` need an object store in the configuration file.
+    #[arg(long, env = "GARRISON_ROLE", value_enum)]
+    role: Option<Role>,
+    /// Scheduler of the cluster that runs queries, `http://host:port`.
+    #[arg(long, env = "GARRISON_SCHEDULER")]
+    scheduler: Option<String>,
+    /// Address that a scheduler or an executor listens on; port 0 picks one.
+    #[arg(long, env = "GARRISON_LISTEN")]
+    listen: Option<SocketAddr>,
 }
 
 fn main() -> ExitCode {
@@ -95,6 +104,15 @@ fn configure(arguments: ServeArgs, globals: &cli::Globals) -> Result<Config, gar
     if let Some(url) = arguments.database {
         config.database_url = Some(url);
     }
+    if let Some(role) = arguments.role {
+        config.role = role;
+    }
+    if let Some(scheduler) = arguments.scheduler {
+        config.cluster.scheduler = Some(scheduler);
+    }
+    if let Some(address) = arguments.listen {
+        config.cluster.listen = address;
+    }
     config.check()?;
     Ok(config)
 }
@@ -113,6 +131,9 @@ async fn serve(arguments: ServeArgs, globals: &cli::Globals) -> i32 {
             return 2;
         }
     };
+    if matches!(config.role, Role::Scheduler | Role::Executor) {
+        return cluster_run(&config, globals).await;
+    }
     let server = match Server::start(config).await {
         Ok(server) => server,
         Err(error) => {
@@ -121,7 +142,9 @@ async fn serve(arguments: ServeArgs, globals: &cli::Globals) -> i32 {
         }
     };
     eprintln!("Console and API: {}", server.http_url());
-    eprintln!("Sensors connect to: {}", server.gateway);
+    if server.gateway.port() != 0 {
+        eprintln!("Sensors connect to: {}", server.gateway);
+    }
     if let Some(link) = server.first_link_url() {
         eprintln!("Sign in for the first time (once, within an hour): {link}");
     }
@@ -138,6 +161,28 @@ async fn serve(arguments: ServeArgs, globals: &cli::Globals) -> i32 {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("stopped with trouble: {error:#}");
+            1
+        }
+    }
+}
+
+/// Runs a scheduler or an executor.
+async fn cluster_run(config: &Config, globals: &cli::Globals) -> i32 {
+    let json = globals.output != cli::Format::Table;
+    let told = |address: SocketAddr| {
+        eprintln!("Listens on {address}.");
+        if json {
+            println!("{}", serde_json::json!({"listen": address.to_string(), "pid": std::process::id()}));
+        }
+    };
+    let ended = tokio::select! {
+        ended = cluster::run(config, told) => ended,
+        () = wait_for_signal() => Ok(()),
+    };
+    match ended {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("stopped: {error:#}");
             1
         }
     }

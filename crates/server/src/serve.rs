@@ -1,9 +1,10 @@
 //! Puts the rooms together: `garrison serve`.
 
+pub mod cluster;
 mod http;
 mod reconcile;
 
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::connect::Connect;
 use crate::db::Db;
 use crate::detection::Detection;
@@ -22,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::plane::Plane;
 use crate::shared::Shared;
 use anyhow::Context as _;
-use garrison_lake::{Lake, LakeConfig};
+use garrison_lake::{Bucket, Lake, LakeConfig, Mirror};
 use garrison_model::TenantId;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,6 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long sessions may take to say goodbye when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long the last copy to the object store may take when the server stops.
+const COPY_AT_STOP_MAX: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub struct Server {
@@ -55,13 +59,19 @@ pub struct Server {
     pub connect: Arc<Connect>,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
-    /// Where the gateway listens.
+    /// Where the gateway listens; port 0 where there is none.
     pub gateway: SocketAddr,
     /// The link to sign in first, as long as nobody has a password.
     pub first_link: Option<String>,
+    /// What takes rows in; a query server has none.
+    intake: Option<Intake>,
+    mirror: Option<Arc<Mirror>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+struct Intake {
     ingest: Arc<Ingest>,
     sessions: Arc<Gateway>,
-    tasks: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -114,33 +124,41 @@ impl Server {
         let custom = Custom::open(&shared, &detection, queries, Arc::new(crate::now)).await?;
         let indicators = Indicators::open(&shared, &detection).await?;
         let retro = Retro::new(&shared, &detection, &custom, &indicators, Arc::new(crate::now));
-        let observers: Vec<Arc<dyn Observer>> =
-            vec![Arc::clone(&detection) as _, Arc::clone(&custom) as _, Arc::clone(&indicators) as _];
-        let ingest = Arc::new(Ingest::start(&shared, observers)?);
         let connect = Connect::open(&shared, Arc::new(crate::now)).await?;
-        let parts = GatewayParts {
-            connect: Arc::clone(&connect),
-            shared: Arc::clone(&shared),
-            ingest: Arc::clone(&ingest),
-            content: detection.content(),
-        };
-        let sessions = Gateway::new(parts)?;
-        let gateway_listener = bind(shared.config.gateway, "gateway").await?;
+        let mut tasks = Vec::new();
+        let (mut gateway, mut intake, mut mirror) = (SocketAddr::from(([0, 0, 0, 0], 0)), None, None);
+        if shared.config.role != Role::Query {
+            let observers: Vec<Arc<dyn Observer>> =
+                vec![Arc::clone(&detection) as _, Arc::clone(&custom) as _, Arc::clone(&indicators) as _];
+            let ingest = Arc::new(Ingest::start(&shared, observers)?);
+            let parts = GatewayParts {
+                connect: Arc::clone(&connect),
+                shared: Arc::clone(&shared),
+                ingest: Arc::clone(&ingest),
+                content: detection.content(),
+            };
+            let sessions = Gateway::new(parts)?;
+            let listener = bind(shared.config.gateway, "gateway").await?;
+            gateway = listener.local_addr()?;
+            tasks.push(tokio::spawn(Arc::clone(&sessions).run(listener)));
+            tasks.push(tokio::spawn(Arc::clone(&custom).run_loop()));
+            tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));
+            tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
+            tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
+            mirror = mirror_of(&shared)?;
+            tasks.extend(reconcile::intake(&shared, &sessions, mirror.as_ref()));
+            intake = Some(Intake { ingest, sessions });
+        }
         let http_listener = bind(shared.config.http, "HTTP").await?;
-        let (gateway, http_address) = (gateway_listener.local_addr()?, http_listener.local_addr()?);
+        let http_address = http_listener.local_addr()?;
         let own = crate::api::DetectionParts {
             custom: Arc::clone(&custom),
             indicators: Arc::clone(&indicators),
             retro: Arc::clone(&retro),
         };
         let router = crate::api::router(&shared, &detection, &incidents, &hunting, own, &connect);
-        let mut tasks = vec![tokio::spawn(Arc::clone(&sessions).run(gateway_listener))];
-        tasks.push(tokio::spawn(Arc::clone(&custom).run_loop()));
-        tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));
-        tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
-        tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
         tasks.push(http::serve(http_listener, router, &shared)?);
-        tasks.extend(reconcile::start(&shared, &sessions, &hunting));
+        tasks.extend(reconcile::start(&shared, &hunting));
         let first_link = shared.identity.first_link(now).await?;
         let server = Self {
             shared,
@@ -154,8 +172,8 @@ impl Server {
             http: http_address,
             gateway,
             first_link,
-            ingest,
-            sessions,
+            intake,
+            mirror,
             tasks,
         };
         server.write_run_files()?;
@@ -177,7 +195,7 @@ impl Server {
     pub fn addresses(&self) -> serde_json::Value {
         serde_json::json!({
             "http": self.http.to_string(),
-            "gateway": self.gateway.to_string(),
+            "gateway": self.intake.as_ref().map(|_| self.gateway.to_string()),
             "httpUrl": self.http_url(),
             "pid": std::process::id(),
         })
@@ -197,8 +215,10 @@ impl Server {
     /// answered, rows into Parquet, database closed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.shared.stop.cancel();
-        self.sessions.drained(DRAIN_MAX).await;
-        Arc::clone(&self.ingest).stop().await;
+        if let Some(intake) = &self.intake {
+            intake.sessions.drained(DRAIN_MAX).await;
+            Arc::clone(&intake.ingest).stop().await;
+        }
         self.detection.flush().await;
         for task in self.tasks {
             // Each hears `stop`; a request that hangs on does not hold us up.
@@ -209,6 +229,14 @@ impl Server {
         }
         self.shared.fleet.flush(crate::now()).await?;
         self.shared.lake.flush().await?;
+        if let Some(mirror) = &self.mirror {
+            // What is not copied in this time is copied after the next start.
+            match tokio::time::timeout(COPY_AT_STOP_MAX, mirror.sync(crate::now())).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the newest rows are not on the object store yet"),
+                Err(_) => tracing::warn!("the newest rows are not on the object store yet: it is too slow"),
+            }
+        }
         self.shared.db.close().await;
         let run = self.shared.data.join("run");
         for name in ["addresses.json", "admin.token"] {
@@ -216,6 +244,13 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// What copies the lake, where an object store is configured.
+fn mirror_of(shared: &Arc<Shared>) -> anyhow::Result<Option<Arc<Mirror>>> {
+    let Some(store) = &shared.config.object_store else { return Ok(None) };
+    let bucket = Bucket::open(store)?.below(shared.tenant.as_str());
+    Ok(Some(Arc::new(Mirror::new(shared.lake.as_ref().clone(), bucket))))
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {

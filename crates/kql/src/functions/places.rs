@@ -71,7 +71,7 @@ pub fn register_places(registry: &mut dyn FunctionRegistry, places: Arc<dyn Plac
 }
 
 #[derive(Debug)]
-struct PlaceOf {
+pub(super) struct PlaceOf {
     places: Option<Arc<dyn Places>>,
     signature: Signature,
 }

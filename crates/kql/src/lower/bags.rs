@@ -2,15 +2,19 @@
 
 use crate::Type;
 use crate::lower::expand::Pairs;
-use crate::lower::kernel::{Kernel, plain_text};
+use crate::lower::kernel::{Kernel, Recipe, plain_text};
 use arrow::array::{Array, ArrayRef, StringBuilder};
 use arrow::datatypes::DataType;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, ScalarUDF};
 use std::sync::Arc;
 
 /// A bag without properties that are null or an empty text.
 pub(crate) fn without_empty(bag: Expr) -> Expr {
-    Kernel::call("kql_bag_compact", String::new(), DataType::Utf8, vec![bag], |arrays, rows| {
+    without_empty_udf().call(vec![bag])
+}
+
+pub(super) fn without_empty_udf() -> ScalarUDF {
+    Kernel::udf("kql_bag_compact", Recipe::BagCompact, DataType::Utf8, |arrays, rows| {
         let texts = arrays.first().map(plain_text).transpose()?;
         let mut out = StringBuilder::new();
         for row in 0..rows {

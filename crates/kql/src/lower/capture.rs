@@ -1,11 +1,11 @@
 //! `parse`: one compiled pattern over a text column gives a structure `{hit, c0, c1, …}` of captured texts. What each
 //! text means as its column's type is said by the conversion functions, outside.
 
-use crate::lower::kernel::{Kernel, plain_text};
+use crate::lower::kernel::{Kernel, Recipe, plain_text};
 use arrow::array::{Array, ArrayRef, BooleanBuilder, StringBuilder, StructArray};
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::Result;
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, ScalarUDF};
 use regex::Regex;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -32,11 +32,15 @@ pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, String> {
 
 /// The structure for a text. `groups` are the numbers of the pattern's groups that are captured, in the order of members.
 pub(crate) fn structure(text: Expr, pattern: Regex, groups: Vec<usize>) -> Expr {
+    structure_udf(pattern, groups).call(vec![text])
+}
+
+pub(super) fn structure_udf(pattern: Regex, groups: Vec<usize>) -> ScalarUDF {
     let mut fields = vec![Field::new(HIT, DataType::Boolean, true)];
     fields.extend((0..groups.len()).map(|at| Field::new(member(at), DataType::Utf8, true)));
     let fields = Fields::from(fields);
-    let key = format!("{} {groups:?}", pattern.as_str());
-    Kernel::call("kql_parse", key, DataType::Struct(fields.clone()), vec![text], move |arrays, rows| {
+    let recipe = Recipe::Parse { pattern: pattern.as_str().to_owned(), groups: groups.clone() };
+    Kernel::udf("kql_parse", recipe, DataType::Struct(fields.clone()), move |arrays, rows| {
         let mut hit = BooleanBuilder::with_capacity(rows);
         let mut columns: Vec<StringBuilder> = groups.iter().map(|_| StringBuilder::new()).collect();
         let texts = arrays.first().map(plain_text).transpose()?;
@@ -59,7 +63,7 @@ pub(crate) fn structure(text: Expr, pattern: Regex, groups: Vec<usize>) -> Expr 
 }
 
 /// `parse-kv`: the values of known keys in a text of pairs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Pairs {
     /// Between pairs.
     pub pair: String,
@@ -75,11 +79,15 @@ pub(crate) struct Pairs {
 
 /// The structure of the keys' values.
 pub(crate) fn pairs(text: Expr, keys: Vec<String>, how: Pairs) -> Expr {
+    pairs_udf(keys, how).call(vec![text])
+}
+
+pub(super) fn pairs_udf(keys: Vec<String>, how: Pairs) -> ScalarUDF {
     let mut fields = vec![Field::new(HIT, DataType::Boolean, true)];
     fields.extend((0..keys.len()).map(|at| Field::new(member(at), DataType::Utf8, true)));
     let fields = Fields::from(fields);
-    let key = format!("{how:?} {keys:?}");
-    Kernel::call("kql_parse_kv", key, DataType::Struct(fields.clone()), vec![text], move |arrays, rows| {
+    let recipe = Recipe::ParseKv { keys: keys.clone(), how: how.clone() };
+    Kernel::udf("kql_parse_kv", recipe, DataType::Struct(fields.clone()), move |arrays, rows| {
         let mut hit = BooleanBuilder::with_capacity(rows);
         let mut columns: Vec<StringBuilder> = keys.iter().map(|_| StringBuilder::new()).collect();
         let texts = arrays.first().map(plain_text).transpose()?;
@@ -102,11 +110,15 @@ pub(crate) fn pairs(text: Expr, keys: Vec<String>, how: Pairs) -> Expr {
 /// The structure of the keys' values, where each match of a pattern is a pair: its first group the key, its second the
 /// value.
 pub(crate) fn matched_pairs(text: Expr, keys: Vec<String>, pattern: Regex) -> Expr {
+    matched_pairs_udf(keys, pattern).call(vec![text])
+}
+
+pub(super) fn matched_pairs_udf(keys: Vec<String>, pattern: Regex) -> ScalarUDF {
     let mut fields = vec![Field::new(HIT, DataType::Boolean, true)];
     fields.extend((0..keys.len()).map(|at| Field::new(member(at), DataType::Utf8, true)));
     let fields = Fields::from(fields);
-    let key = format!("{} {keys:?}", pattern.as_str());
-    Kernel::call("kql_parse_kv_regex", key, DataType::Struct(fields.clone()), vec![text], move |arrays, rows| {
+    let recipe = Recipe::ParseKvRegex { keys: keys.clone(), pattern: pattern.as_str().to_owned() };
+    Kernel::udf("kql_parse_kv_regex", recipe, DataType::Struct(fields.clone()), move |arrays, rows| {
         let mut hit = BooleanBuilder::with_capacity(rows);
         let mut columns: Vec<StringBuilder> = keys.iter().map(|_| StringBuilder::new()).collect();
         let texts = arrays.first().map(plain_text).transpose()?;

@@ -1,12 +1,12 @@
 //! `mv-expand` and `mv-apply`: each row's arrays become rows. One function makes of all expanded columns one list of
 //! structures, so that they go in step; the engine's own `unnest` makes rows of the list.
 
-use crate::lower::kernel::{Kernel, plain_text};
+use crate::lower::kernel::{Kernel, Recipe, plain_text};
 use arrow::array::{Array, ArrayRef, Int64Builder, ListArray, StringBuilder, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{Result, exec_err};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, ScalarUDF};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 const BATCH_ROWS_MAX: usize = 16_000_000;
 
 /// How a bag is expanded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Bags {
     /// Each property becomes a bag of one property.
     Bag,
@@ -34,16 +34,17 @@ pub(crate) fn member(at: usize) -> String {
 
 /// The list of structures `{index, c0, c1, …}` of dynamic arguments.
 pub(crate) fn list(arguments: Vec<Expr>, bags: Bags, rows_max: Option<u64>) -> Expr {
-    let members = members(arguments.len());
+    list_udf(arguments.len(), bags, rows_max).call(arguments)
+}
+
+pub(super) fn list_udf(arguments: usize, bags: Bags, rows_max: Option<u64>) -> ScalarUDF {
+    let members = members(arguments);
     let item = Arc::new(Field::new_list_field(DataType::Struct(members.clone()), true));
     let limit = rows_max.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    Kernel::call(
-        "kql_expand",
-        format!("{bags:?} {limit}"),
-        DataType::List(Arc::clone(&item)),
-        arguments,
-        move |arrays, rows| expand(arrays, rows, bags, limit, &members, &item),
-    )
+    let recipe = Recipe::Expand { arguments, bags, limit: rows_max };
+    Kernel::udf("kql_expand", recipe, DataType::List(Arc::clone(&item)), move |arrays, rows| {
+        expand(arrays, rows, bags, limit, &members, &item)
+    })
 }
 
 fn members(count: usize) -> Fields {

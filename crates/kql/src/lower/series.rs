@@ -21,8 +21,28 @@ struct Series {
 
 /// A call of it.
 pub(crate) fn series(step: Expr, value: Expr, steps: usize, default: String) -> Expr {
-    let function = Series { signature: Signature::any(2, Volatility::Immutable), steps, default };
-    Arc::new(AggregateUDF::new_from_impl(function)).call(vec![step, value])
+    SeriesRecipe { steps, default }.build().call(vec![step, value])
+}
+
+/// What the aggregate is made from, so that it can be made again on another machine.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct SeriesRecipe {
+    steps: usize,
+    default: String,
+}
+
+impl SeriesRecipe {
+    /// Makes the aggregate.
+    pub(crate) fn build(self) -> Arc<AggregateUDF> {
+        let signature = Signature::any(2, Volatility::Immutable);
+        Arc::new(AggregateUDF::new_from_impl(Series { signature, steps: self.steps, default: self.default }))
+    }
+
+    /// The recipe of an aggregate, if it was made from one.
+    pub(crate) fn of(function: &AggregateUDF) -> Option<Self> {
+        let series = function.inner().downcast_ref::<Series>()?;
+        Some(Self { steps: series.steps, default: series.default.clone() })
+    }
 }
 
 impl AggregateUDFImpl for Series {

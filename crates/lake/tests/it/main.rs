@@ -5,6 +5,7 @@
 mod crash;
 mod durability;
 mod fixture;
+mod mirrored;
 mod outside;
 mod querying;
 mod reading;

@@ -2,6 +2,7 @@
 
 use super::TimeRange;
 use super::profiles;
+use super::remote::Remote;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::provider_as_source;
@@ -61,6 +62,8 @@ pub(crate) struct Bounds {
 pub struct TenantCatalog {
     tenant: TenantId,
     lake: Arc<Lake>,
+    /// Read instead of the lake.
+    remote: Option<Arc<Remote>>,
     bounds: Bounds,
     figures: Arc<ScanFigures>,
     providers: Mutex<HashMap<String, Arc<dyn TableProvider>>>,
@@ -79,7 +82,20 @@ impl TenantCatalog {
     /// The tables of a tenant, whose lake this is.
     #[must_use]
     pub fn new(tenant: TenantId, lake: Arc<Lake>) -> Self {
-        Self { tenant, lake, bounds: Bounds::default(), figures: Arc::default(), providers: Mutex::default() }
+        Self {
+            tenant,
+            lake,
+            remote: None,
+            bounds: Bounds::default(),
+            figures: Arc::default(),
+            providers: Mutex::default(),
+        }
+    }
+
+    /// The same over the copy on an object store.
+    #[must_use]
+    pub(crate) fn over(self, remote: Arc<Remote>) -> Self {
+        Self { remote: Some(remote), ..self }
     }
 
     /// The same with time bounds.
@@ -88,6 +104,7 @@ impl TenantCatalog {
         Self {
             tenant: self.tenant.clone(),
             lake: Arc::clone(&self.lake),
+            remote: self.remote.clone(),
             bounds,
             figures: Arc::default(),
             providers: Mutex::default(),
@@ -115,7 +132,11 @@ impl TenantCatalog {
     /// The rows themselves, without time bounds.
     pub(crate) fn table(&self, name: &str) -> Option<Arc<LakeTableProvider>> {
         let table = garrison_telemetry::table(name)?;
-        Some(Arc::new(match self.lake.snapshot(name) {
+        let snapshot = match &self.remote {
+            Some(remote) => remote.lake.snapshot(name),
+            None => self.lake.snapshot(name),
+        };
+        Some(Arc::new(match snapshot {
             Ok(snapshot) => LakeTableProvider::new(snapshot, self.figures()),
             Err(_) => LakeTableProvider::empty(&TableSpec::of(table)),
         }))

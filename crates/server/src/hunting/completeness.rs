@@ -118,6 +118,22 @@ impl Hunting {
     ) -> Result<Completeness, HuntError> {
         let range = range_of(tables, bound);
         let to = range.to.map_or(now, |to| to.min(now));
+        if let Some(remote) = &self.remote {
+            // What is missing is known where rows come in, so nothing is called complete here.
+            return Ok(Completeness {
+                complete: false,
+                statement: [Some(remote.statement()), caps_words(caps)]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+                    .join("; "),
+                from: range.from.map(rfc3339),
+                to: rfc3339(remote.lake.as_of().map_or(to, |as_of| to.min(as_of))),
+                row_cap: caps.rows,
+                byte_cap: caps.bytes,
+                ..Completeness::default()
+            });
+        }
         let mut devices: BTreeMap<String, DeviceGaps> = BTreeMap::new();
         // Only sensors can lose rows; what the server writes itself is whole.
         let read: Vec<&str> =
@@ -186,13 +202,16 @@ fn statement(devices: usize, caps: Caps) -> String {
         1 => parts.push("1 device has gaps, losses or silence in the range".to_owned()),
         _ => parts.push(format!("{devices} devices have gaps, losses or silence in the range")),
     }
-    if let Some(rows) = caps.rows {
-        parts.push(format!("the answer was cut at {rows} rows"));
-    }
-    if let Some(bytes) = caps.bytes {
-        parts.push(format!("the answer was cut at {bytes} bytes"));
-    }
+    parts.extend(caps_words(caps));
     if parts.is_empty() { "complete".to_owned() } else { parts.join("; ") }
+}
+
+/// Caps that were hit.
+fn caps_words(caps: Caps) -> Option<String> {
+    let rows = caps.rows.map(|rows| format!("the answer was cut at {rows} rows"));
+    let bytes = caps.bytes.map(|bytes| format!("the answer was cut at {bytes} bytes"));
+    let parts: Vec<String> = rows.into_iter().chain(bytes).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// A row of the ledger.

@@ -14,7 +14,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt as _;
 use garrison_kql as kql;
@@ -271,6 +271,18 @@ impl Hunting {
         })
     }
 
+    /// The rows of a plan: run here, or where this server's queries run.
+    async fn rows_of(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        session: &SessionContext,
+    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+        match &self.remote {
+            Some(remote) => remote.run(plan, session.task_ctx()).await,
+            None => execute_stream(plan, session.task_ctx()),
+        }
+    }
+
     /// Lets a query in, or says which limit forbids it.
     fn turn(self: &Arc<Self>, request: &HuntRequest, caller: &Caller) -> Result<Turn, HuntError> {
         let id = request.id.unwrap_or_else(Uuid::now_v7);
@@ -434,8 +446,10 @@ impl Job {
         let memory = Arc::clone(&self.running.memory);
         let bytes_max = memory.bytes_max;
         let failed = |step| move |error| failure(step, error, bytes_max);
-        let session = self.hunting.sessions.session(memory).map_err(failed("prepare"))?;
+        let session =
+            self.hunting.sessions.session(memory, self.hunting.remote.as_deref()).map_err(failed("prepare"))?;
         let host = QueryHost {
+            hunting: Arc::clone(&self.hunting),
             session: session.clone(),
             running: Arc::clone(&self.running),
             external: External::new(self.hunting.settings.external.clone()),
@@ -466,7 +480,7 @@ impl Job {
         let physical = session.state().create_physical_plan(&plan).await.map_err(failed("plan"))?;
         self.running.note(&physical);
         self.running.phase.store(1, Relaxed);
-        let mut rows = execute_stream(physical, session.task_ctx()).map_err(failed("run"))?;
+        let mut rows = self.hunting.rows_of(physical, &session).await.map_err(failed("run"))?;
         if sender.send(Message::Head(head)).await.is_err() {
             return Ok(());
         }
@@ -494,6 +508,7 @@ fn failure(step: &'static str, error: DataFusionError, bytes_max: usize) -> Hunt
 
 /// Runs what must be known while the query is planned, within the query's own memory and time.
 struct QueryHost {
+    hunting: Arc<Hunting>,
     session: SessionContext,
     running: Arc<Running>,
     external: External,
@@ -506,7 +521,7 @@ impl kql::Host for QueryHost {
         let plan = LogicalPlanBuilder::from(plan).limit(0, Some(rows_max)).and_then(LogicalPlanBuilder::build);
         let physical = self.session.state().create_physical_plan(&plan.map_err(failed)?).await.map_err(failed)?;
         self.running.note(&physical);
-        let mut rows = execute_stream(physical, self.session.task_ctx()).map_err(failed)?;
+        let mut rows = self.hunting.rows_of(physical, &self.session).await.map_err(failed)?;
         let mut batches = Vec::new();
         while let Some(batch) = rows.next().await {
             batches.push(batch.map_err(failed)?);

@@ -1,5 +1,6 @@
 //! Where queries run: threads of their own, memory that is counted for each and for all, a folder for what is spilled.
 
+use super::remote::Remote;
 use super::settings::HuntingSettings;
 use anyhow::Context as _;
 use datafusion::error::{DataFusionError, Result};
@@ -75,8 +76,8 @@ impl Sessions {
         })
     }
 
-    /// A session for one query.
-    pub(crate) fn session(&self, memory: Arc<QueryMemory>) -> Result<SessionContext> {
+    /// A session for one query, which reads a copy on an object store if one is given.
+    pub(crate) fn session(&self, memory: Arc<QueryMemory>, remote: Option<&Remote>) -> Result<SessionContext> {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![self.spill.clone()]))
             .with_max_temp_directory_size(self.spill_bytes_max);
@@ -88,6 +89,14 @@ impl Sessions {
             .with_disk_manager_builder(disk)
             .with_cache_manager(caches)
             .build_arc()?;
+        if let Some(remote) = remote {
+            let bucket = remote.lake.bucket();
+            runtime.register_object_store(bucket.url(), bucket.store());
+            if remote.is_cluster() {
+                let state = garrison_cluster::session::state(garrison_cluster::session::config(), runtime)?;
+                return Ok(SessionContext::new_with_state(state));
+            }
+        }
         let config = session_config().with_target_partitions(self.workers);
         Ok(SessionContext::new_with_config_rt(config, runtime))
     }

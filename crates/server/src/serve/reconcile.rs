@@ -5,7 +5,7 @@ use crate::gateway::Gateway;
 use crate::hunting::Hunting;
 use crate::metrics::ByCode;
 use crate::shared::Shared;
-use garrison_lake::DiskState;
+use garrison_lake::{DiskState, Mirror};
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
@@ -37,13 +37,48 @@ where
     })
 }
 
-pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>, hunting: &Arc<Hunting>) -> Vec<JoinHandle<()>> {
-    let with = |shared: &Arc<Shared>| Arc::clone(shared);
-    let (fleet, lake, people, gauges) = (with(shared), with(shared), with(shared), with(shared));
-    let metering = with(shared);
+/// What every server with an API does.
+pub(super) fn start(shared: &Arc<Shared>, hunting: &Arc<Hunting>) -> Vec<JoinHandle<()>> {
+    let (people, gauges) = (Arc::clone(shared), Arc::clone(shared));
+    let history = Arc::clone(hunting);
+    let mut tasks = vec![
+        every(shared, "sessions", Duration::from_mins(10), move || {
+            let shared = Arc::clone(&people);
+            async move { shared.identity.sweep(crate::now()).await }
+        }),
+        every(shared, "hunting_history", Duration::from_mins(10), move || {
+            let hunting = Arc::clone(&history);
+            async move { hunting.history_sweep(crate::now()).await }
+        }),
+        every(shared, "gauges", Duration::from_secs(5), move || {
+            let shared = Arc::clone(&gauges);
+            async move {
+                gauges_set(&shared);
+                Ok::<(), std::convert::Infallible>(())
+            }
+        }),
+    ];
+    if let Some(remote) = &hunting.remote {
+        let remote = Arc::clone(remote);
+        let period = Duration::from_secs(shared.config.cluster.refresh_seconds);
+        tasks.push(every(shared, "object_store_read", period, move || {
+            let remote = Arc::clone(&remote);
+            async move { remote.refresh().await }
+        }));
+    }
+    tasks
+}
+
+/// What the server does that takes rows in.
+pub(super) fn intake(
+    shared: &Arc<Shared>,
+    gateway: &Arc<Gateway>,
+    mirror: Option<&Arc<Mirror>>,
+) -> Vec<JoinHandle<()>> {
+    let (fleet, lake, gateway) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(gateway));
+    let metering = Arc::clone(shared);
     let last = Arc::new(std::sync::Mutex::new((crate::now(), std::time::Instant::now())));
-    let (gateway, hunting) = (Arc::clone(gateway), Arc::clone(hunting));
-    vec![
+    let mut tasks = vec![
         // Last seen, counters and health: what the list of devices shows is at most this old on disk.
         every(shared, "fleet", Duration::from_secs(5), move || {
             let shared = Arc::clone(&fleet);
@@ -54,14 +89,6 @@ pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>, hunting: &Arc<
             let shared = Arc::clone(&lake);
             async move { shared.lake.maintain(crate::now()).await.map(drop) }
         }),
-        every(shared, "sessions", Duration::from_mins(10), move || {
-            let shared = Arc::clone(&people);
-            async move { shared.identity.sweep(crate::now()).await }
-        }),
-        every(shared, "hunting_history", Duration::from_mins(10), move || {
-            let hunting = Arc::clone(&hunting);
-            async move { hunting.history_sweep(crate::now()).await }
-        }),
         every(shared, "gateway_certificate", Duration::from_hours(1), move || {
             let gateway = Arc::clone(&gateway);
             async move { gateway.certificate_rotate(crate::now().0 / 1_000_000) }
@@ -71,14 +98,16 @@ pub(super) fn start(shared: &Arc<Shared>, gateway: &Arc<Gateway>, hunting: &Arc<
             let (shared, last) = (Arc::clone(&metering), Arc::clone(&last));
             async move { meter(&shared, &last).await }
         }),
-        every(shared, "gauges", Duration::from_secs(5), move || {
-            let shared = Arc::clone(&gauges);
-            async move {
-                gauges_set(&shared);
-                Ok::<(), std::convert::Infallible>(())
-            }
-        }),
-    ]
+    ];
+    if let Some(mirror) = mirror {
+        let mirror = Arc::clone(mirror);
+        let period = Duration::from_secs(shared.config.cluster.copy_seconds);
+        tasks.push(every(shared, "object_store_copy", period, move || {
+            let mirror = Arc::clone(&mirror);
+            async move { mirror.sync(crate::now()).await.map(drop) }
+        }));
+    }
+    tasks
 }
 
 /// Marks this minute and settles what is over, unless the wall clock was set since the last look: then nothing is

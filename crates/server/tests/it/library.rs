@@ -22,19 +22,19 @@ use std::sync::Arc;
 /// Fewer queries than this means that content was lost.
 const QUERIES_MIN: usize = 60;
 /// 2026-11-23T12:00:00Z, two hours after the recorded rows.
-const NOW: i64 = 1_795_435_200_000_000;
+pub const NOW: i64 = 1_795_435_200_000_000;
 
 fn content() -> PathBuf {
     PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../../content")
 }
 
-fn json_of(path: &str) -> Result<Value, String> {
+pub fn json_of(path: &str) -> Result<Value, String> {
     let text = std::fs::read_to_string(content().join(path)).map_err(|e| format!("{path}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| format!("{path}: {e}"))
 }
 
 /// Rows of one part of a sample by table, with what the server adds.
-fn rows(part: &Value, kind: &str) -> Result<BTreeMap<String, Vec<Value>>, String> {
+pub fn rows(part: &Value, kind: &str) -> Result<BTreeMap<String, Vec<Value>>, String> {
     let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut number = 0;
     for group in part.as_array().ok_or("a part is no list")? {

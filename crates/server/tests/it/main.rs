@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod case_lists;
 mod connect;
 mod core_crash;
