@@ -100,7 +100,7 @@ fn arrive(runtime: &tokio::runtime::Runtime, cache: &Path, time: Duration) -> an
         Arc::new(Arrivals { rows: AtomicU64::new(0), longest_micros: AtomicU64::new(0), stop: AtomicBool::new(false) });
     let feed = feed(cache, &arrivals)?;
     let start = Instant::now();
-    runtime.block_on(tokio::time::sleep(time));
+    runtime.block_on(async { tokio::time::sleep(time).await });
     let rate = arrivals.rows.load(Relaxed) as f64 / start.elapsed().as_secs_f64();
     arrivals.stop.store(true, Relaxed);
     feed.join().unwrap_or_else(|_| anyhow::bail!("the feed panicked"))?;
