@@ -71,9 +71,13 @@ pub fn skip(words: &str) {
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).env("CARGO_TARGET_DIR", target());
-    // Set by the outer `cargo run`; they would make every build script run again.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION", "CARGO_MANIFEST_PATH"] {
-        command.env_remove(name);
+    // Set by the outer `cargo run`. Some build scripts run again when one of them differs, and with them all that stands
+    // above is built anew: a build started here and one started by hand must look the same.
+    let outer = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| outer.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
     }
     command
 }
