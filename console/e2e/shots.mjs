@@ -1,5 +1,6 @@
 // Pictures of every page for people's eyes: `node e2e/shots.mjs FOLDER [light|dark] [WIDTH]`.
 import { mkdirSync } from 'node:fs';
+import { machineId, SUBSCRIPTIONS } from '../mock/plane.mjs';
 import { startMock } from '../mock/server.mjs';
 import { alertId, deviceId } from '../mock/story.mjs';
 import { open } from './browser.mjs';
@@ -11,6 +12,12 @@ const { page, problems, close } = await open({ scheme, width: Number(width), hei
 const routes = {
   signin: '/sign-in',
   overview: '/',
+  environment: `/environment?open=${SUBSCRIPTIONS[0]}`,
+  subscription: `/environment?sel=${SUBSCRIPTIONS[1]}`,
+  machines: '/machines',
+  machinepane: `/machines?sel=${machineId(9)}`,
+  machine: `/machines/${machineId(9)}`,
+  usage: '/usage',
   incidents: '/incidents?sel=42',
   story: '/incidents/42',
   timeline: '/incidents/42?tab=timeline',

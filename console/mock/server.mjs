@@ -7,6 +7,7 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { detectionsMock } from './detections.mjs';
 import { huntingMock } from './hunting.mjs';
+import { planeMock } from './plane.mjs';
 import { alerts, deviceId, devices, incidents, newIncident, rules, timelineRow, tree } from './story.mjs';
 
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
@@ -40,6 +41,7 @@ export function startMock(port = 0) {
   const links = new Set(['first-run-link']);
   const state = {
     passwordSet: false,
+    role: 'admin',
     events: 0,
     next: 2000,
     suppressions: [],
@@ -50,6 +52,7 @@ export function startMock(port = 0) {
   const alertList = structuredClone(alerts);
   const hunting = huntingMock((event, data) => send(event, data));
   const custom = detectionsMock();
+  const plane = planeMock();
   const ruleList = structuredClone(rules);
   const deviceList = structuredClone(devices);
 
@@ -154,6 +157,8 @@ export function startMock(port = 0) {
     const sort = query.get('sort')?.replace(/^-/, '');
     if (sort && !SORTS[parts[0]]?.includes(sort)) return problem(400, 'bad_query', 'This list cannot be sorted so.');
     const [room, id, more] = parts;
+    const cloud = plane.api(method, parts, query, body);
+    if (cloud) return cloud;
     const found = (item) =>
       item
         ? { status: 200, body: item }
@@ -384,7 +389,7 @@ export function startMock(port = 0) {
       const parts = url.pathname.slice(8).split('/').map(decodeURIComponent);
       const cookie = /garrison_session=(\w+)/.exec(request.headers.cookie ?? '')?.[1];
       const session = {
-        user: { id: 'u1', name: 'admin', role: 'admin' },
+        user: { id: 'u1', name: 'admin', role: state.role },
         signedIn: true,
         passwordSet: state.passwordSet,
       };
@@ -466,6 +471,11 @@ export function startMock(port = 0) {
     /** Bodies of the links of rows to incidents. */
     linked,
     detections: custom.detections,
+    plane,
+    /** Who looks from now on: reader, analyst or admin. */
+    role(role) {
+      state.role = role;
+    },
     /** A new incident, as if an attack had just been seen. */
     arrive() {
       state.next += 1;

@@ -22,6 +22,10 @@ const AlertPage = lazy(() => import('./pages/Alert'));
 const Devices = lazy(() => import('./pages/Devices'));
 const DevicePage = lazy(() => import('./pages/Device'));
 const Detections = lazy(() => import('./pages/Detections'));
+const Environment = lazy(() => import('./pages/Environment'));
+const Machines = lazy(() => import('./pages/Machines'));
+const MachinePage = lazy(() => import('./pages/Machine'));
+const Usage = lazy(() => import('./pages/Usage'));
 const Hunting = lazy(() => import('./pages/Hunting'));
 const Rules = lazy(() => import('./pages/Rules'));
 const Settings = lazy(() => import('./pages/Settings'));
@@ -41,6 +45,12 @@ function Routed() {
       return second ? <DevicePage key={second} id={second} /> : <Devices />;
     case 'detections':
       return <Detections />;
+    case 'environment':
+      return <Environment />;
+    case 'machines':
+      return second ? <MachinePage key={second} id={second} /> : <Machines />;
+    case 'usage':
+      return <Usage />;
     case 'hunting':
       return <Hunting />;
     case 'rules':

@@ -18,14 +18,16 @@ import type {
 /** Rows that one request of a list asks for; the grid reads on when its end comes near. */
 export const PAGE_LIMIT = 50;
 
-/** A list that reads on page by page; `rows` is flat and keeps its identity while nothing changes. */
-export function useList<T>(key: string, path: string, query: Query, limit = PAGE_LIMIT) {
+/** A list that reads on page by page; `rows` is flat and keeps its identity while nothing changes. What has no live
+ * event is asked again every `again` milliseconds. */
+export function useList<T>(key: string, path: string, query: Query, limit = PAGE_LIMIT, again?: number) {
   const result = useInfiniteQuery({
     queryKey: [key, path, query],
     queryFn: ({ pageParam }) => api.get<Page<T>>(path, { ...query, limit, cursor: pageParam }),
     initialPageParam: '',
     getNextPageParam: (page) => page.nextCursor || undefined,
     placeholderData: keepPreviousData,
+    refetchInterval: again,
   });
   const rows = useMemo(() => result.data?.pages.flatMap((page) => page.items) ?? [], [result.data]);
   const total = result.data?.pages[0]?.total ?? null;

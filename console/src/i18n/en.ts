@@ -1,5 +1,6 @@
 import { detections, evidenceDialog, retro } from './detections';
 import { grid, hunting } from './hunting';
+import { bulkPlan, connect, environment, exclusions, machine, machines, plan, planDialog, usage } from './plane';
 
 // Every word of the console. Another language is another file of this shape.
 export const en = {
@@ -24,6 +25,7 @@ export const en = {
     search: 'Search alerts',
     summary: 'Alert summary',
   },
+  bulkPlan,
   bulk: {
     apply: 'Apply',
     count_one: '{{count}} selected',
@@ -58,6 +60,7 @@ export const en = {
     users: 'Users',
     what: 'What',
   },
+  connect,
   comments: {
     add: 'Write a comment',
     none: 'No comments yet.',
@@ -117,6 +120,7 @@ export const en = {
     incidentsWith: 'Incidents with this value',
     open: 'Open',
   },
+  environment,
   evidenceDialog,
   evidence: {
     File: 'Files',
@@ -128,6 +132,7 @@ export const en = {
     impacted: 'Impacted',
     none: 'No evidence entities',
   },
+  exclusions,
   fact: {
     activities: 'Activities',
     by: 'By',
@@ -218,6 +223,8 @@ export const en = {
     noneHint: 'Every row that this sensor numbered has arrived.',
     to: 'To',
   },
+  machine,
+  machines,
   manage: {
     assigned: 'Assigned to',
     assignedAlert: 'The alert is yours now',
@@ -239,14 +246,20 @@ export const en = {
     alerts: 'Alerts',
     detections: 'Detections',
     devices: 'Devices',
+    environment: 'Environment',
+    groupCloud: 'Cloud',
+    groupSettings: 'System',
+    groupThreats: 'Threats',
     hunting: 'Hunting',
     incidents: 'Incidents',
     label: 'Pages',
+    machines: 'Machines',
     overview: 'Overview',
     rules: 'Rules',
     settings: 'Settings',
     skip: 'Skip to the content',
     status: 'Status',
+    usage: 'Usage and cost',
   },
   operator: { equals: 'equals', contains: 'contains', startsWith: 'starts with', endsWith: 'ends with' },
   overview: {
@@ -263,6 +276,8 @@ export const en = {
     techniques: 'Top techniques',
     worst: 'Worst open incidents',
   },
+  plan,
+  planDialog,
   palette: {
     hint: 'Search incidents, devices, alerts, pages',
     hunt: 'Hunt for {{value}}',
@@ -434,6 +449,7 @@ export const en = {
     truncated: 'The story is too large to show whole; the parts without alerts were cut.',
     unfoldAll: 'Unfold all',
   },
+  usage,
   word: {
     alert: 'Alert',
     device: 'Device',

@@ -11,10 +11,11 @@ import {
   Tab,
   TabList,
 } from '@fluentui/react-components';
-import { TargetRegular } from '@fluentui/react-icons';
+import { CloudFlowRegular, TargetRegular } from '@fluentui/react-icons';
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api } from '../api/client';
+import { useMachinesOf } from '../api/plane';
 import { useDevice, useList } from '../api/queries';
 import type { Alert, Device, IncidentSummary, Row, TimelineRow } from '../api/types';
 import { huntNow } from '../hunting/start';
@@ -218,6 +219,7 @@ export default function DevicePage({ id }: { id: string }) {
   const { params } = usePlace();
   const change = useParamChange();
   const [revoking, setRevoking] = useState(false);
+  const machine = useMachinesOf([id]).data?.get(id);
   if (error) return <Failure error={error} retry={() => void refetch()} />;
   if (!device) return <Loading />;
   const tab = TABS.find((name) => name === params.get('tab')) ?? 'overview';
@@ -254,6 +256,15 @@ export default function DevicePage({ id }: { id: string }) {
           >
             {t('hunting.hunt')}
           </Button>
+          {machine && (
+            <Button
+              size="small"
+              icon={<CloudFlowRegular />}
+              onClick={() => go(href(`/machines/${machine.id}`, window.location.search))}
+            >
+              {t('machine.deviceOf')}
+            </Button>
+          )}
           {!device.revoked && (
             <Button size="small" onClick={() => setRevoking(true)}>
               {t('device.revoke')}

@@ -178,6 +178,8 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
   const onKeyDown = (event: React.KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if ((event.target as HTMLElement).closest('input,textarea,select,[role=menu]')) return;
+    // A button or link inside of a row keeps what presses it.
+    if ((event.key === 'Enter' || event.key === ' ') && (event.target as HTMLElement).closest('button,a')) return;
     const row = model[index]?.original;
     switch (event.key) {
       case 'j':
@@ -211,7 +213,10 @@ export function DataGrid<T extends object>(props: DataGridProps<T>) {
         break;
       case 'ArrowLeft':
       case 'ArrowRight': {
-        if (!props.onCell) return;
+        if (!props.onCell) {
+          if (!props.onKey?.(event.key, row)) return;
+          break;
+        }
         const here = visible.findIndex((c) => c.id === props.cell);
         const to = visible[Math.max(0, Math.min(visible.length - 1, here + (event.key === 'ArrowLeft' ? -1 : 1)))];
         if (!to) return;

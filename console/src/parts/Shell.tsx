@@ -16,18 +16,21 @@ import {
   AlertRegular,
   BookPulseRegular,
   BookRegular,
+  CloudFlowRegular,
   GridRegular,
   HeartPulseRegular,
   PersonRegular,
   QuestionCircleRegular,
+  ReceiptRegular,
   SearchRegular,
+  ServerMultipleRegular,
   ServerRegular,
   SettingsRegular,
   ShieldErrorRegular,
   TargetRegular,
 } from '@fluentui/react-icons';
 import { useQueryClient } from '@tanstack/react-query';
-import { useEffect, useState } from 'react';
+import { Fragment, useEffect, useState } from 'react';
 import { api } from '../api/client';
 import { useLive } from '../api/live';
 import { useCount } from '../api/queries';
@@ -41,15 +44,26 @@ import { Help } from './Help';
 import { Palette } from './Palette';
 import { To } from './Parts';
 
-export const PAGES: { path: string; key: TextKey; icon: React.ReactElement }[] = [
+export interface NavPage {
+  path: string;
+  key: TextKey;
+  icon: React.ReactElement;
+  /** Heads the group that begins with this page. */
+  group?: TextKey;
+}
+
+export const PAGES: NavPage[] = [
   { path: '/', key: 'nav.overview', icon: <GridRegular /> },
-  { path: '/incidents', key: 'nav.incidents', icon: <ShieldErrorRegular /> },
+  { path: '/environment', key: 'nav.environment', icon: <CloudFlowRegular />, group: 'nav.groupCloud' },
+  { path: '/machines', key: 'nav.machines', icon: <ServerMultipleRegular /> },
+  { path: '/usage', key: 'nav.usage', icon: <ReceiptRegular /> },
+  { path: '/incidents', key: 'nav.incidents', icon: <ShieldErrorRegular />, group: 'nav.groupThreats' },
   { path: '/alerts', key: 'nav.alerts', icon: <AlertRegular /> },
   { path: '/hunting', key: 'nav.hunting', icon: <TargetRegular /> },
   { path: '/detections', key: 'nav.detections', icon: <BookPulseRegular /> },
   { path: '/devices', key: 'nav.devices', icon: <ServerRegular /> },
   { path: '/rules', key: 'nav.rules', icon: <BookRegular /> },
-  { path: '/settings', key: 'nav.settings', icon: <SettingsRegular /> },
+  { path: '/settings', key: 'nav.settings', icon: <SettingsRegular />, group: 'nav.groupSettings' },
   { path: '/status', key: 'nav.status', icon: <HeartPulseRegular /> },
 ];
 
@@ -61,11 +75,14 @@ function Navigation() {
       {PAGES.map((page) => {
         const here = page.path === '/' ? path === '/' : path.startsWith(page.path);
         return (
-          <To key={page.path} path={page.path} className={`nav-item ${here ? 'here' : ''}`}>
-            {page.icon}
-            <span className="nav-text">{t(page.key)}</span>
-            {page.path === '/incidents' && !!open.data && <span className="nav-count">{brief(open.data)}</span>}
-          </To>
+          <Fragment key={page.path}>
+            {page.group && <span className="nav-group">{t(page.group)}</span>}
+            <To path={page.path} className={`nav-item ${here ? 'here' : ''}`}>
+              {page.icon}
+              <span className="nav-text">{t(page.key)}</span>
+              {page.path === '/incidents' && !!open.data && <span className="nav-count">{brief(open.data)}</span>}
+            </To>
+          </Fragment>
         );
       })}
     </nav>

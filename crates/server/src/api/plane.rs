@@ -13,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use garrison_model::{
-    ConnectionState, Geography, GroupName, Machine, MachineId, Page, Plan, Problem, ResourceGroup, ResourceId,
+    ConnectionState, DeviceId, Geography, GroupName, Machine, MachineId, Page, Plan, Problem, ResourceGroup, ResourceId,
     Subscription, SubscriptionId, Tags, Tenant,
 };
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,8 @@ pub struct MachineQuery {
     resource_id: Option<String>,
     /// Part of the name.
     q: Option<String>,
+    /// Of these devices: at most 100 ids, separated by commas.
+    device: Option<String>,
     /// From the page before.
     cursor: Option<String>,
     /// Items, 1 to 500.
@@ -291,6 +293,18 @@ fn group_name(text: &str) -> Result<GroupName, ApiError> {
     })
 }
 
+/// Devices that one question may name: a page of alerts has no more.
+const DEVICES_MAX: usize = 100;
+
+fn devices(text: Option<&str>) -> Result<Vec<DeviceId>, ApiError> {
+    let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(Vec::new()) };
+    let bad = |words: String| ApiError::with(Kind::BadQuery, words);
+    if text.split(',').nth(DEVICES_MAX).is_some() {
+        return Err(bad(format!("device: at most {DEVICES_MAX} ids are taken at once")));
+    }
+    text.split(',').map(|id| DeviceId::new(id).map_err(|e| bad(format!("device: {e}")))).collect()
+}
+
 fn filter(q: &MachineQuery) -> Result<MachineFilter, ApiError> {
     Ok(MachineFilter {
         subscription: one(q.subscription.as_deref(), "subscription")?,
@@ -303,6 +317,7 @@ fn filter(q: &MachineQuery) -> Result<MachineFilter, ApiError> {
         plan: one::<Plan>(q.plan.as_deref(), "plan")?,
         resource: one(q.resource_id.as_deref(), "resourceId")?,
         part: q.q.clone().filter(|p| !p.is_empty()),
+        devices: devices(q.device.as_deref())?,
     })
 }
 

@@ -18,6 +18,8 @@ use utoipa::ToSchema;
 pub struct Status {
     /// Version of the program.
     pub version: String,
+    /// Port of the gateway, where sensors and connectors connect; 0 where the system chose one.
+    pub gateway_port: u16,
     /// Open incidents.
     pub active_incident_count: i64,
     /// Open alerts.
@@ -79,6 +81,7 @@ pub async fn status_of(api: &Api) -> Result<Status, ApiError> {
     let rules = loaded.engine.rules();
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        gateway_port: api.shared.config.gateway.port(),
         active_incident_count: incidents,
         active_alert_count: alerts,
         device_count: api.shared.fleet.count(),

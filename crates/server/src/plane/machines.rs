@@ -107,6 +107,8 @@ pub struct MachineFilter {
     pub resource: Option<ResourceId>,
     /// Part of the name, in any case.
     pub part: Option<String>,
+    /// Only those of these devices, where any are given.
+    pub devices: Vec<DeviceId>,
 }
 
 impl MachineFilter {
@@ -119,6 +121,7 @@ impl MachineFilter {
             && self.plan.is_none_or(|p| p == m.plan.plan)
             && self.resource.as_ref().is_none_or(|r| *r == m.resource_id)
             && self.part.as_ref().is_none_or(|p| m.name.key().contains(&p.to_ascii_lowercase()))
+            && (self.devices.is_empty() || m.device_id.as_ref().is_some_and(|d| self.devices.contains(d)))
     }
 }
 
