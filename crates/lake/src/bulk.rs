@@ -49,7 +49,8 @@ impl Lake {
                 .map_err(|_| LakeError::UnknownColumn { table: table.to_owned(), column: (*column).to_owned() })?;
             fields.push(field.clone());
         }
-        let file = ParquetFile::create(&known.folder, day_of(day), &Arc::new(Schema::new(fields)))?;
+        let file =
+            ParquetFile::create(&known.folder, day_of(day), &Arc::new(Schema::new(fields)), known.at_rest.sealing())?;
         Ok(BulkFile { file, table: table.to_owned() })
     }
 

@@ -1,11 +1,12 @@
 //! Merging files: a k-way merge that keeps the order of rows and holds one batch of each input in memory.
 
+use crate::crypt::LakeKey;
 use crate::error::LakeError;
 use crate::files::ActiveFile;
 use crate::filter::Condition;
 use crate::flush::{plain_column, union_schema};
 use crate::parquet_file::ParquetFile;
-use crate::read::{ScanCounters, open_file};
+use crate::read::{ScanCounters, open_file, reader_options};
 use crate::spec::{DEVICE_COLUMN, SEQUENCE_COLUMN, TIME_COLUMN};
 use crate::table::LakeTable;
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -40,7 +41,7 @@ pub(crate) fn merge_files(
     let failed = |source| LakeError::Columns { step: "merge", table: table.spec.name.clone(), source };
     let mut schemas = Vec::with_capacity(inputs.len());
     for input in inputs {
-        schemas.push(file_schema(&table.folder.join(&input.path))?);
+        schemas.push(file_schema(&table.folder.join(&input.path), table.at_rest.key())?);
     }
     let schema = union_schema(&table.spec, schemas.iter());
     let key_fields: Vec<_> = [DEVICE_COLUMN, TIME_COLUMN, SEQUENCE_COLUMN]
@@ -52,7 +53,7 @@ pub(crate) fn merge_files(
     let mut open = Vec::with_capacity(inputs.len());
     for input in inputs {
         let path = table.folder.join(&input.path);
-        let reader = open_file(&path, &Condition::default(), None, &ScanCounters::default())?;
+        let reader = open_file(&path, &Condition::default(), None, &ScanCounters::default(), table.at_rest.key())?;
         let Some(reader) = reader else { continue };
         let empty = RecordBatch::new_empty(schema.clone());
         let keys = converter.empty_rows(0, 0);
@@ -66,7 +67,7 @@ pub(crate) fn merge_files(
     }
     let mut heap: BinaryHeap<Reverse<(Vec<u8>, usize)>> =
         open.iter().enumerate().map(|(index, input)| Reverse((input.key(), index))).collect();
-    let mut output = ParquetFile::create(&table.folder, day, &schema)?;
+    let mut output = ParquetFile::create(&table.folder, day, &schema, table.at_rest.sealing())?;
     // Batches that rows of the coming output were taken from, and which row of which.
     let mut sources: Vec<RecordBatch> = open.iter().map(|input| input.batch.clone()).collect();
     let mut source_of: Vec<usize> = (0..open.len()).collect();
@@ -156,12 +157,9 @@ impl Input {
     }
 }
 
-fn file_schema(path: &std::path::Path) -> Result<SchemaRef, LakeError> {
+fn file_schema(path: &std::path::Path, key: Option<&LakeKey>) -> Result<SchemaRef, LakeError> {
     let file = std::fs::File::open(path).map_err(LakeError::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|source| LakeError::Parquet {
-        step: "read",
-        path: path.to_owned(),
-        source,
-    })?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, reader_options(key))
+        .map_err(|source| LakeError::Parquet { step: "read", path: path.to_owned(), source })?;
     Ok(builder.schema().clone())
 }

@@ -1,5 +1,6 @@
 //! Bounds and policies of a lake, each with its reason.
 
+use crate::crypt::AtRest;
 use crate::plan::CompactionPolicy;
 use crate::spec::TableSpec;
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub struct LakeConfig {
     /// How long positions of a silent (device, boot) are remembered: longer than any sensor stays offline with rows
     /// in its spool.
     pub stream_idle: Duration,
+    /// Whether files are sealed, and with which key.
+    pub at_rest: AtRest,
 }
 
 impl Default for LakeConfig {
@@ -57,6 +60,7 @@ impl Default for LakeConfig {
             retention_days: BTreeMap::new(),
             tombstone_grace: Duration::from_hours(24),
             stream_idle: Duration::from_hours(90 * 24),
+            at_rest: AtRest::Plain,
         }
     }
 }

@@ -21,6 +21,8 @@ const ENTRY_MAGIC: &[u8; 4] = b"GWE1";
 pub(crate) const ENTRY_PREFIX_BYTES: usize = 28;
 /// Kind of an entry that holds rows.
 pub(crate) const KIND_ROWS: u8 = 1;
+/// Kind of an entry that holds rows, its header and payload sealed as one payload.
+pub(crate) const KIND_SEALED: u8 = 2;
 
 /// What stands at the start of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,10 +149,10 @@ fn checksum(salt: u64, parts: &[&[u8]]) -> u32 {
 }
 
 /// Appends one entry to `out`.
-pub(crate) fn put_entry(out: &mut Vec<u8>, salt: u64, position: u64, header: &[u8], payload: &[u8]) {
+pub(crate) fn put_entry(out: &mut Vec<u8>, salt: u64, position: u64, kind: u8, header: &[u8], payload: &[u8]) {
     let mut prefix = [0_u8; ENTRY_PREFIX_BYTES];
     prefix[..4].copy_from_slice(ENTRY_MAGIC);
-    prefix[8] = KIND_ROWS;
+    prefix[8] = kind;
     // Three bytes are reserved.
     prefix[12..16].copy_from_slice(&(header.len() as u32).to_le_bytes());
     prefix[16..20].copy_from_slice(&(payload.len() as u32).to_le_bytes());
@@ -292,7 +294,7 @@ mod tests {
         let mut starts = Vec::new();
         for (index, payload) in payloads.iter().enumerate() {
             starts.push(bytes.len());
-            put_entry(&mut bytes, header.salt, index as u64 + 1, b"header", payload);
+            put_entry(&mut bytes, header.salt, index as u64 + 1, KIND_ROWS, b"header", payload);
         }
         starts.push(bytes.len());
         (header, bytes, starts)
@@ -310,7 +312,7 @@ mod tests {
     #[test]
     fn an_entry_forged_inside_a_payload_is_not_believed_after_damage() {
         let mut forged = Vec::new();
-        put_entry(&mut forged, 0, 7, b"header", b"of another device");
+        put_entry(&mut forged, 0, 7, KIND_ROWS, b"header", b"of another device");
         let (header, mut bytes, starts) = segment(&[forged, b"next".to_vec()]);
         bytes[starts[0] + 5] ^= 1;
         assert_eq!(positions(&bytes, &header), [2]);

@@ -122,6 +122,26 @@ pub enum LakeError {
         /// Why it failed.
         source: Box<deltalake_core::DeltaTableError>,
     },
+    /// The lake's files are sealed with another key than the one given.
+    #[error(
+        "lake `{path}` is sealed with key `{known}` and was opened with key `{given}`; give it the tenant's own key"
+    )]
+    Key {
+        /// The lake's root.
+        path: PathBuf,
+        /// Name of the key that it is sealed with.
+        known: String,
+        /// Name of the key that was given.
+        given: String,
+    },
+    /// Something could not be sealed or opened.
+    #[error("cannot {step} {what}")]
+    Seal {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        what: String,
+    },
     /// The lake is shutting down.
     #[error("the lake is closed")]
     Closed,
@@ -134,7 +154,7 @@ impl LakeError {
             Self::Locked { .. } | Self::DiskFull { .. } | Self::Wal { .. } | Self::Io { .. } => true,
             Self::Parquet { .. } | Self::Delta { .. } | Self::Bucket { .. } => true,
             Self::BadBucket { .. } | Self::OtherWriter { .. } => false,
-            Self::UnknownTable { .. } | Self::UnknownColumn { .. } => false,
+            Self::UnknownTable { .. } | Self::UnknownColumn { .. } | Self::Key { .. } | Self::Seal { .. } => false,
             Self::BadBatch { .. } | Self::BadRequest { .. } | Self::Columns { .. } | Self::Closed => false,
         }
     }

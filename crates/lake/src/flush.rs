@@ -60,7 +60,7 @@ pub(crate) async fn flush_table(table: &LakeTable, now_ms: i64) -> Result<Flushe
         log.reload().await?;
     }
     if log.stored_through().await? < through {
-        let files = write_files(&table.spec, &table.folder, &batches, now_ms)?;
+        let files = write_files(table, &batches, now_ms)?;
         drop(batches);
         let paths: Vec<_> = files.iter().map(|file| table.folder.join(&file.path)).collect();
         let change = Change { add: files, now_ms, stored_through: Some(through), ..Change::default() };
@@ -89,12 +89,8 @@ pub(crate) struct Flushed {
     pub(crate) permits: usize,
 }
 
-fn write_files(
-    spec: &TableSpec,
-    folder: &std::path::Path,
-    batches: &[HotBatch],
-    now_ms: i64,
-) -> Result<Vec<ActiveFile>, LakeError> {
+fn write_files(table: &LakeTable, batches: &[HotBatch], now_ms: i64) -> Result<Vec<ActiveFile>, LakeError> {
+    let (spec, folder) = (&table.spec, table.folder.as_path());
     let failed = |source| LakeError::Columns { step: "sort", table: spec.name.clone(), source };
     let rows = union_rows(spec, batches.iter().map(|batch| &batch.rows)).map_err(failed)?;
     let days = row_days(&rows);
@@ -114,7 +110,7 @@ fn write_files(
                 if let Some((_, file)) = open.take() {
                     files.push(file.finish(now_ms)?);
                 }
-                open = Some((day, ParquetFile::create(folder, day, rows.schema_ref())?));
+                open = Some((day, ParquetFile::create(folder, day, rows.schema_ref(), table.at_rest.sealing())?));
             }
             if let Some((_, file)) = open.as_mut() {
                 file.write(&chunk)?;

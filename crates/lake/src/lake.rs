@@ -2,6 +2,7 @@
 
 use crate::batch::{Appended, Batch, Identity, bytes_of, check, encode, keep, stored_rows};
 use crate::config::LakeConfig;
+use crate::crypt::AtRest;
 use crate::delta::DeltaLog;
 use crate::disk::{FolderDisk, WalDisk, create_folder_durably};
 use crate::entry::RowsHeader;
@@ -71,6 +72,11 @@ impl Lake {
         let root = root.as_ref().to_owned();
         // A runtime cannot be waited for on a thread that runs another one.
         std::thread::scope(|scope| scope.spawn(|| open(root, config, disk)).join()).unwrap_or(Err(LakeError::Closed))
+    }
+
+    /// Name of the key that the lake in this folder is sealed with, without opening it.
+    pub fn key_name(root: impl AsRef<Path>) -> Result<Option<String>, LakeError> {
+        crate::crypt::key_name(root.as_ref())
     }
 
     /// What the log held when the lake was opened.
@@ -148,6 +154,11 @@ impl Lake {
         gaps
     }
 
+    /// How its files are kept.
+    pub fn at_rest(&self) -> &AtRest {
+        &self.owner.shared.config.at_rest
+    }
+
     /// The lake's folder.
     pub fn root(&self) -> &Path {
         &self.owner.shared.root
@@ -174,6 +185,7 @@ impl Lake {
             schema: table.spec.schema.clone(),
             files: Arc::clone(&shelf.files),
             hot: shelf.flushing.iter().chain(&shelf.hot).map(|batch| batch.rows.clone()).collect(),
+            key: table.at_rest.key().cloned(),
         })
     }
 
@@ -321,6 +333,7 @@ impl Shared {
 fn open(root: PathBuf, config: LakeConfig, disk: Arc<dyn WalDisk>) -> Result<Lake, LakeError> {
     create_folder_durably(&root).map_err(LakeError::io("create", &root))?;
     let lock_file = take_lock(&root)?;
+    config.at_rest.check(&root)?;
     // Two workers: one for the log of the table being flushed, one for maintenance.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -329,7 +342,7 @@ fn open(root: PathBuf, config: LakeConfig, disk: Arc<dyn WalDisk>) -> Result<Lak
         .build()
         .map_err(LakeError::io("start threads for", &root))?;
     let opened: Vec<(Arc<LakeTable>, u64)> = runtime.block_on(async {
-        futures::future::try_join_all(config.tables.iter().map(|spec| open_table(&root, spec))).await
+        futures::future::try_join_all(config.tables.iter().map(|spec| open_table(&root, spec, &config.at_rest))).await
     })?;
     let stored_through: HashMap<String, u64> =
         opened.iter().map(|(table, through)| (table.spec.name.clone(), *through)).collect();
@@ -346,7 +359,7 @@ fn open(root: PathBuf, config: LakeConfig, disk: Arc<dyn WalDisk>) -> Result<Lak
         permits
     };
     let Recovered { report, positions, sealed, previous, next } =
-        recover(disk.as_ref(), &tables, &stored_through, &charge)?;
+        recover(disk.as_ref(), &tables, &stored_through, &charge, config.at_rest.key(), &root)?;
     if report != Recovery::default() {
         tracing::info!(?report, "the write-ahead log was read");
     }
@@ -356,7 +369,7 @@ fn open(root: PathBuf, config: LakeConfig, disk: Arc<dyn WalDisk>) -> Result<Lak
         Ok(free) if free < floor => Err(LakeError::DiskFull { free, floor }),
         _ => Ok(()),
     });
-    let wal = Arc::new(WalShared::new(disk, positions, sealed, gate));
+    let wal = Arc::new(WalShared::new(disk, positions, sealed, gate, config.at_rest.sealing().cloned()));
     wal.figures.durable.store(next - 1, Relaxed);
     let writer =
         WalWriter::new(Arc::clone(&wal), previous, next, config.wal_segment_bytes_max, config.wal_group_bytes_max);
@@ -388,14 +401,23 @@ fn open(root: PathBuf, config: LakeConfig, disk: Arc<dyn WalDisk>) -> Result<Lak
     Ok(Lake { owner: Arc::new(Owner { shared, threads: Mutex::new(threads), runtime: Some(runtime) }) })
 }
 
-async fn open_table(root: &Path, spec: &crate::spec::TableSpec) -> Result<(Arc<LakeTable>, u64), LakeError> {
+async fn open_table(
+    root: &Path,
+    spec: &crate::spec::TableSpec,
+    at_rest: &AtRest,
+) -> Result<(Arc<LakeTable>, u64), LakeError> {
     let log = DeltaLog::open(root, spec).await?;
     let (through, files) = (log.stored_through().await?, log.files()?);
-    Ok((Arc::new(LakeTable::new(spec.clone(), log, files)), through))
+    Ok((Arc::new(LakeTable::new(spec.clone(), log, files, at_rest.clone())), through))
 }
 
 /// Two seconds.
 const LOCK_TRIES: u32 = 40;
+
+/// Locks a folder against other processes for as long as the answer lives.
+pub fn lock_folder(root: &Path) -> Result<File, LakeError> {
+    take_lock(root)
+}
 
 fn take_lock(root: &Path) -> Result<File, LakeError> {
     let path = root.join("LOCK");

@@ -4,6 +4,7 @@
 //! One [`Lake`] is one tenant's folder:
 //!
 //! ```text
+//! <root>/KEY                                     name of the key that the files are sealed with
 //! <root>/LOCK                                    held while a process has the lake open
 //! <root>/wal/00000000000000000001.wal            log segments, named by their first position
 //! <root>/wal/positions.checkpoint                which sequence numbers of which (device, boot) are stored
@@ -24,6 +25,7 @@ mod bucket;
 mod bulk;
 mod compact;
 mod config;
+pub mod crypt;
 mod delta;
 pub mod disk;
 mod durable_store;
@@ -55,10 +57,11 @@ pub use batch::{Appended, Batch, CONSTANT_BYTES_MAX, CONSTANTS_MAX, Identity};
 pub use bucket::{Bucket, BucketConfig};
 pub use bulk::{BulkFile, FinishedFile};
 pub use config::LakeConfig;
+pub use crypt::{AtRest, LakeKey};
 pub use error::LakeError;
 pub use files::{ActiveFile, FileStats};
 pub use filter::{Filter, Test};
-pub use lake::Lake;
+pub use lake::{Lake, lock_folder};
 pub use maintain::Maintenance;
 pub use mirror::{Mirror, Mirrored};
 pub use parquet_file::{BLOOM_COLUMNS, STAT_COLUMNS};

@@ -6,7 +6,7 @@ use crate::delta::Change;
 use crate::error::LakeError;
 use crate::files::{ActiveFile, day_number};
 use crate::lake::Shared;
-use crate::plan::{FoundFile, plan_compaction, plan_retention, plan_vacuum};
+use crate::plan::{FoundFile, plan_compaction, plan_retention, plan_sealing, plan_vacuum};
 use crate::spec::PARTITION_COLUMN;
 use crate::table::LakeTable;
 use crate::wal::lock;
@@ -63,7 +63,13 @@ async fn maintain_table(
         done.rows_expired += expired.iter().map(|file| file.rows).sum::<u64>();
         replace(table, expired, Vec::new(), now_ms, false).await?;
     }
-    let merges = plan_compaction(&Arc::clone(&table.read().files), now, &shared.config.compaction);
+    let files = Arc::clone(&table.read().files);
+    let mut merges = plan_compaction(&files, now, &shared.config.compaction);
+    if table.at_rest.sealing().is_some() {
+        let alone = plan_sealing(&files, &merges, now, &shared.config.compaction);
+        merges.extend(alone);
+    }
+    drop(files);
     for merge in merges {
         let Some(day) = day_number(&merge.partition) else { continue };
         let Some(output) = merge_files(table, &merge.inputs, day, now_ms)? else { continue };

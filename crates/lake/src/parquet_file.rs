@@ -5,6 +5,7 @@
 //! device or for all; sorted by device, the rows of one device are a few pages, and page index and bloom filter skip
 //! the rest. Sorting by time first would spread each device over all pages.
 
+use crate::crypt::{LakeKey, SEALED_MARK};
 use crate::error::LakeError;
 use crate::files::{ActiveFile, FileStats, day_text};
 use crate::spec::{BOOT_COLUMN, DEVICE_COLUMN, INGEST_COLUMN, PARTITION_COLUMN, SEQUENCE_COLUMN, TIME_COLUMN};
@@ -25,7 +26,7 @@ use std::sync::Arc;
 pub const STAT_COLUMNS: &[&str] =
     &[TIME_COLUMN, DEVICE_COLUMN, INGEST_COLUMN, BOOT_COLUMN, SEQUENCE_COLUMN, "ActionType"];
 
-/// Columns with a bloom filter in every row group: what analysts look up by exact value.
+/// Columns with a bloom filter in every row group of a file that is not sealed: what analysts look up by exact value.
 pub const BLOOM_COLUMNS: &[&str] = &[
     DEVICE_COLUMN,
     "SHA256",
@@ -51,7 +52,7 @@ const PAGE_ROWS: usize = 8_192;
 /// Bytes of text bounds in the Delta log.
 const BOUND_BYTES_MAX: usize = 64;
 
-fn properties(schema: &SchemaRef) -> WriterProperties {
+fn properties(schema: &SchemaRef, key: Option<&LakeKey>) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("garrison ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
@@ -60,6 +61,10 @@ fn properties(schema: &SchemaRef) -> WriterProperties {
         .set_write_batch_size(1_024)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_sorting_columns(sorting_columns(schema));
+    if let Some(key) = key {
+        // Without bloom filters: see `crate::crypt`.
+        return builder.with_file_encryption_properties(key.encryption()).build();
+    }
     for column in BLOOM_COLUMNS {
         if schema.column_with_name(column).is_some() {
             let path = ColumnPath::from(*column);
@@ -89,23 +94,38 @@ pub(crate) struct ParquetFile {
     writer: Option<ArrowWriter<File>>,
     stats: StatsBuilder,
     terms: IndexWriter,
+    key: Option<LakeKey>,
 }
 
 impl ParquetFile {
     /// Creates a file with a fresh name in the partition's folder.
-    pub(crate) fn create(table_folder: &Path, day: i64, schema: &SchemaRef) -> Result<Self, LakeError> {
+    pub(crate) fn create(
+        table_folder: &Path,
+        day: i64,
+        schema: &SchemaRef,
+        key: Option<&LakeKey>,
+    ) -> Result<Self, LakeError> {
         let partition = day_text(day);
         let name = format!("{PARTITION_COLUMN}={partition}");
         let folder = table_folder.join(&name);
         crate::disk::create_folder_durably(&folder).map_err(LakeError::io("create", &folder))?;
-        let file_name = format!("part-{}.zstd.parquet", uuid::Uuid::now_v7());
+        let file_name =
+            format!("part-{}.zstd{}", uuid::Uuid::now_v7(), if key.is_some() { SEALED_MARK } else { ".parquet" });
         let path = folder.join(&file_name);
         let file = File::create_new(&path).map_err(LakeError::io("create", &path))?;
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(schema)))
+        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(schema, key)))
             .map_err(|source| LakeError::Parquet { step: "start", path: path.clone(), source })?;
         let relative = format!("{name}/{file_name}");
         let terms = IndexWriter::new(schema);
-        Ok(Self { path, relative, partition, writer: Some(writer), stats: StatsBuilder::default(), terms })
+        Ok(Self {
+            path,
+            relative,
+            partition,
+            writer: Some(writer),
+            stats: StatsBuilder::default(),
+            terms,
+            key: key.cloned(),
+        })
     }
 
     /// Appends rows, which are sorted and have exactly the schema; text may be a dictionary.
@@ -140,7 +160,7 @@ impl ParquetFile {
         };
         // The index may be missing: a file without one is scanned.
         let terms = std::mem::replace(&mut self.terms, IndexWriter::new(&Schema::empty()));
-        if let Err(error) = terms.finish(&index_path(&self.path), size) {
+        if let Err(error) = terms.finish(&index_path(&self.path), size, self.key.as_ref()) {
             tracing::warn!(path = %self.path.display(), %error, "the term index could not be written");
             let _ = std::fs::remove_file(index_path(&self.path));
         }

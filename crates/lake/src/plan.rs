@@ -75,6 +75,28 @@ pub fn plan_compaction(files: &[Arc<ActiveFile>], now: Micros, policy: &Compacti
     merges
 }
 
+/// Plain files that one round seals at most: each is rewritten whole, and a round must end.
+const SEALED_A_ROUND: usize = 4;
+
+/// Plain files of a lake whose files are to be sealed, each to be written anew by itself: of days that are over, so that
+/// no merge will come for them, oldest first. `merges` are those of the same round.
+pub fn plan_sealing(files: &[Arc<ActiveFile>], merges: &[Merge], now: Micros, policy: &CompactionPolicy) -> Vec<Merge> {
+    let closed_after = i64::try_from(policy.closed_after.as_micros()).unwrap_or(i64::MAX);
+    let over = |file: &ActiveFile| {
+        day_number(&file.partition)
+            .is_some_and(|day| now.0.saturating_sub((day + 1).saturating_mul(86_400_000_000)) >= closed_after)
+    };
+    let merged =
+        |file: &ActiveFile| merges.iter().any(|merge| merge.inputs.iter().any(|input| input.path == file.path));
+    let mut plain: Vec<&Arc<ActiveFile>> = files
+        .iter()
+        .filter(|file| !file.path.ends_with(crate::crypt::SEALED_MARK) && over(file) && !merged(file))
+        .collect();
+    plain.sort_by(|a, b| (&a.partition, &a.path).cmp(&(&b.partition, &b.path)));
+    let alone = |file: &Arc<ActiveFile>| Merge { partition: file.partition.clone(), inputs: vec![Arc::clone(file)] };
+    plain.into_iter().take(SEALED_A_ROUND).map(alone).collect()
+}
+
 /// Files whose whole day is older than `days` days.
 pub fn plan_retention(files: &[Arc<ActiveFile>], now: Micros, days: u32) -> Vec<Arc<ActiveFile>> {
     let oldest_kept = day_of(now) - i64::from(days);
@@ -178,6 +200,23 @@ mod tests {
         let files: Vec<_> = (0..9).map(|i| file("2026-11-20", &format!("{i}"), 30 * MIB, i)).collect();
         let merges = plan_compaction(&files, at("2026-11-23T02:00:00Z"), &policy);
         assert_eq!(merges.iter().map(|m| m.inputs.len()).collect::<Vec<_>>(), [4, 4]);
+    }
+
+    #[test]
+    fn plain_files_of_days_that_are_over_are_sealed_a_few_at_a_time() {
+        let policy = CompactionPolicy::default();
+        let sealed = format!("x{}", crate::crypt::SEALED_MARK);
+        let mut files: Vec<_> = (0..6).map(|n| file("2026-11-20", &format!("{n}.parquet"), 100 * MIB, n)).collect();
+        files.push(file("2026-11-19", &sealed, 100 * MIB, 0));
+        files.push(file("2026-11-23", "today.parquet", 100 * MIB, 0));
+        files.push(file("2026-11-20", "s.parquet", MIB, 8));
+        files.push(file("2026-11-20", "t.parquet", MIB, 9));
+        let now = at("2026-11-23T02:00:00Z");
+        let merges = plan_compaction(&files, now, &policy);
+        assert_eq!(merges.iter().map(names).collect::<Vec<_>>(), [["s.parquet", "t.parquet"]]);
+        let alone = plan_sealing(&files, &merges, now, &policy);
+        let expected = [["0.parquet"], ["1.parquet"], ["2.parquet"], ["3.parquet"]];
+        assert_eq!(alone.iter().map(names).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -14,7 +14,9 @@
 
 mod bounds;
 mod clues;
+mod sealed;
 
+use crate::crypt::LakeKey;
 use crate::files::ActiveFile;
 use crate::scan::Snapshot;
 use crate::spec::{TIME_COLUMN, TableSpec};
@@ -31,10 +33,13 @@ use datafusion::common::{ColumnStatistics, DFSchema, ScalarValue, Statistics};
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetFileReaderFactory, ParquetRowSelection,
+};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType, utils::conjunction,
@@ -44,7 +49,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::SessionConfig;
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -120,10 +125,16 @@ pub struct ScanFigures {
 type Part = (Arc<ActiveFile>, Option<Blocks>);
 
 /// Leaves out what term indexes rule out. Reads files, so it is not for an async thread.
-fn by_words(folder: &std::path::Path, files: Vec<Arc<ActiveFile>>, clue: &Clue, figures: &ScanFigures) -> Vec<Part> {
+fn by_words(
+    folder: &std::path::Path,
+    files: Vec<Arc<ActiveFile>>,
+    clue: &Clue,
+    figures: &ScanFigures,
+    key: Option<&LakeKey>,
+) -> Vec<Part> {
     let mut parts = Vec::with_capacity(files.len());
     for file in files {
-        let index = TermIndex::open(&folder.join(&file.path), file.size, file.rows);
+        let index = TermIndex::open(&folder.join(&file.path), file.size, file.rows, key);
         let Some(blocks) = index.and_then(|index| clue.blocks(&index)) else {
             parts.push((file, None));
             continue;
@@ -269,7 +280,7 @@ impl LakeTableProvider {
         let source = ParquetSource::new(Arc::clone(&self.schema))
             .with_table_parquet_options(options)
             .with_pushdown_filters(decoder)
-            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(store, footers)));
+            .with_parquet_file_reader_factory(reader_factory(store, footers, snapshot.key.as_ref()));
         // Dealt out like cards: each group begins with the newest rows it has.
         let group_count = state.config().target_partitions().clamp(1, files.len().max(1));
         let mut groups = vec![FileGroup::new(Vec::new()); group_count];
@@ -350,6 +361,19 @@ fn text_value(kind: &DataType, text: &str) -> ScalarValue {
     match kind {
         DataType::Utf8View => ScalarValue::Utf8View(Some(text.to_owned())),
         _ => ScalarValue::Utf8(Some(text.to_owned())),
+    }
+}
+
+/// What opens the files of a lake: the one place, for plans that run here and elsewhere.
+#[must_use]
+pub fn reader_factory(
+    store: Arc<dyn ObjectStore>,
+    footers: Arc<FileMetadataCache>,
+    key: Option<&LakeKey>,
+) -> Arc<dyn ParquetFileReaderFactory> {
+    match key {
+        None => Arc::new(CachedParquetFileReaderFactory::new(store, footers)),
+        Some(key) => Arc::new(sealed::SealedReaders::new(store, footers, key.clone())),
     }
 }
 
@@ -441,7 +465,8 @@ impl TableProvider for LakeTableProvider {
             let files: Vec<Part> = match Clue::of(filters).filter(|_| snapshot.bucket.is_none()) {
                 Some(clue) if !files.is_empty() => {
                     let (folder, figures) = (snapshot.folder.clone(), Arc::clone(&self.figures));
-                    tokio::task::spawn_blocking(move || by_words(&folder, files, &clue, &figures))
+                    let key = snapshot.key.clone();
+                    tokio::task::spawn_blocking(move || by_words(&folder, files, &clue, &figures, key.as_ref()))
                         .await
                         .map_err(|error| DataFusionError::External(Box::new(error)))?
                 }

@@ -1,6 +1,7 @@
 //! Reading one Parquet file under a condition: row groups by statistics and bloom filter, pages by page index, rows by
 //! value; columns that are only needed for passing rows are decoded for those alone.
 
+use crate::crypt::LakeKey;
 use crate::error::LakeError;
 use crate::filter::Condition;
 use crate::spec::TIME_COLUMN;
@@ -27,9 +28,10 @@ pub(crate) fn open_file(
     condition: &Condition,
     columns: Option<&[String]>,
     counters: &ScanCounters,
+    key: Option<&LakeKey>,
 ) -> Result<Option<ParquetRecordBatchReader>, LakeError> {
     let file = File::open(path).map_err(LakeError::io("open", path))?;
-    open(file, condition, columns, counters).map_err(|source| LakeError::Parquet {
+    open(file, condition, columns, counters, key).map_err(|source| LakeError::Parquet {
         step: "read",
         path: path.to_owned(),
         source,
@@ -44,6 +46,14 @@ pub(crate) struct ScanCounters {
     pub(crate) rows_selected: std::sync::atomic::AtomicU64,
 }
 
+/// Options for reading a file, sealed or not.
+pub(crate) fn reader_options(key: Option<&LakeKey>) -> ArrowReaderOptions {
+    match key {
+        None => ArrowReaderOptions::new(),
+        Some(key) => ArrowReaderOptions::new().with_file_decryption_properties(key.decryption()),
+    }
+}
+
 type Builder = ParquetRecordBatchReaderBuilder<File>;
 
 fn open(
@@ -51,9 +61,10 @@ fn open(
     condition: &Condition,
     columns: Option<&[String]>,
     counters: &ScanCounters,
+    key: Option<&LakeKey>,
 ) -> Result<Option<ParquetRecordBatchReader>, ParquetError> {
     use std::sync::atomic::Ordering::Relaxed;
-    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let options = reader_options(key).with_page_index_policy(PageIndexPolicy::Optional);
     let mut builder = Builder::try_new_with_options(file, options)?.with_batch_size(READ_ROWS);
     let schema = builder.schema().clone();
     let wanted = condition.columns();

@@ -1,14 +1,16 @@
 //! Reading the write-ahead log at start.
 
 use crate::batch::{bytes_of, decode, stored_rows};
+use crate::crypt::LakeKey;
 use crate::disk::WalDisk;
-use crate::entry::{KIND_ROWS, Piece, RowsHeader, SegmentHeader, Walk};
+use crate::entry::{KIND_ROWS, KIND_SEALED, Piece, RowsHeader, SegmentHeader, Walk};
 use crate::error::LakeError;
 use crate::positions::StreamPositions;
 use crate::table::{HotBatch, LakeTable};
 use crate::wal::{POSITIONS_FILE, Sealed, segment_first};
 use garrison_telemetry::SequenceRun;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What was found at start.
@@ -53,13 +55,16 @@ pub(crate) fn recover(
     tables: &BTreeMap<String, Arc<LakeTable>>,
     stored_through: &HashMap<String, u64>,
     charge: &dyn Fn(usize) -> u32,
+    key: Option<&LakeKey>,
+    root: &Path,
 ) -> Result<Recovered, LakeError> {
     let names = disk.list().map_err(wal_error("list", "*"))?;
     let mut report = Recovery::default();
     let mut positions = StreamPositions::default();
     if names.iter().any(|name| name == POSITIONS_FILE) {
         let bytes = disk.read(POSITIONS_FILE).map_err(wal_error("read", POSITIONS_FILE))?;
-        match StreamPositions::decode(&bytes) {
+        let opened = key.and_then(|key| key.open_blob(POSITIONS_FILE, &bytes));
+        match StreamPositions::decode(opened.as_deref().unwrap_or(&bytes)) {
             Some(read) => positions = read,
             None => report.positions_lost = true,
         }
@@ -98,6 +103,7 @@ pub(crate) fn recover(
             next = next.max(first + 1);
             continue;
         };
+        let seal = key.map(|key| key.segment(header.salt, header.first)).transpose()?;
         let trusted = believed.get(first).map_or(bytes.len(), |length| (*length as usize).min(bytes.len()));
         let mut last = first.saturating_sub(1);
         let mut end_of_entries = crate::entry::SEGMENT_HEADER_BYTES.min(trusted);
@@ -118,7 +124,28 @@ pub(crate) fn recover(
                 }
                 Piece::Entry { position, kind, header, payload, end } => {
                     (last, end_of_entries) = (position, end);
-                    let known = (kind == KIND_ROWS).then(|| RowsHeader::decode(header)).flatten();
+                    // An entry whose checksum holds and whose seal does not is no damage: it is sealed with another
+                    // key, or somebody wrote it. Its rows must not be given up for that.
+                    let opened = match (kind, key, &seal) {
+                        (KIND_SEALED, Some(key), Some(seal)) => {
+                            Some(seal.open(position, payload).ok_or_else(|| LakeError::Key {
+                                path: root.join("wal").join(name),
+                                known: "another".to_owned(),
+                                given: key.id().to_owned(),
+                            })?)
+                        }
+                        (KIND_SEALED, ..) => {
+                            return Err(LakeError::Key {
+                                path: root.join("wal").join(name),
+                                known: "unknown".to_owned(),
+                                given: "none".to_owned(),
+                            });
+                        }
+                        _ => None,
+                    };
+                    let (header, payload) =
+                        opened.as_ref().map_or((header, payload), |(header, payload)| (&header[..], &payload[..]));
+                    let known = matches!(kind, KIND_ROWS | KIND_SEALED).then(|| RowsHeader::decode(header)).flatten();
                     let replayed = known.and_then(|mut rows| {
                         if position > included {
                             only_new_rows(&mut positions, &mut rows);

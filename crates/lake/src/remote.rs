@@ -1,6 +1,7 @@
 //! Reads the copy of a lake on an object store: the tables' files as their Delta logs tell, on any machine.
 
 use crate::bucket::Bucket;
+use crate::crypt::LakeKey;
 use crate::delta::DeltaLog;
 use crate::error::LakeError;
 use crate::files::ActiveFile;
@@ -34,6 +35,7 @@ struct Shelf {
 /// The copy of one tenant's lake.
 pub struct RemoteLake {
     bucket: Bucket,
+    key: Option<LakeKey>,
     specs: BTreeMap<String, TableSpec>,
     logs: tokio::sync::Mutex<HashMap<String, DeltaLog>>,
     shelves: RwLock<HashMap<String, Shelf>>,
@@ -52,11 +54,18 @@ impl RemoteLake {
     pub fn new(bucket: Bucket, tables: Vec<TableSpec>) -> Self {
         Self {
             bucket,
+            key: None,
             specs: tables.into_iter().map(|spec| (spec.name.clone(), spec)).collect(),
             logs: tokio::sync::Mutex::default(),
             shelves: RwLock::default(),
             as_of: RwLock::default(),
         }
+    }
+
+    /// The same with the key that sealed files are read with.
+    #[must_use]
+    pub fn reading_with(self, key: LakeKey) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     /// Where it lies.
@@ -113,6 +122,7 @@ impl RemoteLake {
             schema: spec.schema.clone(),
             files: shelf.map(|shelf| shelf.files).unwrap_or_default(),
             hot: Vec::new(),
+            key: self.key.clone(),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Reading a table: rows in memory and rows in files, as of one moment.
 
+use crate::crypt::LakeKey;
 use crate::error::LakeError;
 use crate::files::ActiveFile;
 use crate::filter::{Condition, Filter, Test};
@@ -89,6 +90,8 @@ pub struct Snapshot {
     pub files: Arc<Vec<Arc<ActiveFile>>>,
     /// Rows that are not in files yet, in the order they came. A batch may lack columns, and text may be a dictionary.
     pub hot: Vec<RecordBatch>,
+    /// What sealed files are read with.
+    pub key: Option<LakeKey>,
 }
 
 /// Rows of a scan.
@@ -117,6 +120,7 @@ struct Streaming {
 struct Plan {
     table: String,
     folder: PathBuf,
+    key: Option<LakeKey>,
     condition: Condition,
     /// Columns to read, output and sort keys.
     read: SchemaRef,
@@ -228,6 +232,7 @@ pub(crate) fn scan(spec: &TableSpec, snapshot: Snapshot, request: ScanRequest) -
     let plan = Plan {
         table: spec.name.clone(),
         folder: snapshot.folder,
+        key: snapshot.key,
         condition,
         read: Arc::new(Schema::new(read)),
         counters: Arc::clone(&counters),
@@ -300,7 +305,7 @@ impl Plan {
     fn open(&self, file: &ActiveFile) -> Result<Option<OpenFile>, LakeError> {
         let path = self.folder.join(&file.path);
         let columns: Vec<String> = self.read.fields().iter().map(|field| field.name().clone()).collect();
-        let reader = open_file(&path, &self.condition, Some(&columns), &self.counters)?;
+        let reader = open_file(&path, &self.condition, Some(&columns), &self.counters, self.key.as_ref())?;
         Ok(reader.map(|reader| (path, reader)))
     }
 
@@ -349,6 +354,7 @@ impl Plan {
         let mut narrowed = Self {
             table: self.table.clone(),
             folder: self.folder.clone(),
+            key: self.key.clone(),
             condition: self.condition.clone(),
             read: self.read.clone(),
             counters: Arc::clone(&self.counters),

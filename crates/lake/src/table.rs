@@ -1,5 +1,6 @@
 //! One table of an open lake: its rows in memory, its files, its log.
 
+use crate::crypt::AtRest;
 use crate::delta::DeltaLog;
 use crate::files::ActiveFile;
 use crate::spec::TableSpec;
@@ -36,17 +37,19 @@ pub(crate) struct Shelf {
 pub(crate) struct LakeTable {
     pub(crate) spec: TableSpec,
     pub(crate) folder: std::path::PathBuf,
+    pub(crate) at_rest: AtRest,
     shelf: RwLock<Shelf>,
     pub(crate) log: tokio::sync::Mutex<DeltaLog>,
     pub(crate) rows_appended: AtomicU64,
 }
 
 impl LakeTable {
-    pub(crate) fn new(spec: TableSpec, log: DeltaLog, files: Vec<Arc<ActiveFile>>) -> Self {
+    pub(crate) fn new(spec: TableSpec, log: DeltaLog, files: Vec<Arc<ActiveFile>>, at_rest: AtRest) -> Self {
         let shelf = Shelf { files: Arc::new(files), version: log.version(), ..Shelf::default() };
         Self {
             spec,
             folder: log.folder.clone(),
+            at_rest,
             shelf: RwLock::new(shelf),
             log: tokio::sync::Mutex::new(log),
             rows_appended: AtomicU64::new(0),

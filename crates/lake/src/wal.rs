@@ -12,8 +12,9 @@
 //! folder. The price is a sync for each busy tenant.
 
 use crate::batch::Appended;
+use crate::crypt::{LakeKey, SegmentKey};
 use crate::disk::{WalDisk, WalFile};
-use crate::entry::{RowsHeader, SegmentHeader, put_entry};
+use crate::entry::{KIND_ROWS, KIND_SEALED, RowsHeader, SegmentHeader, put_entry};
 use crate::error::{LakeError, is_no_space};
 use crate::positions::{StreamKey, StreamPosition, StreamPositions};
 use bytes::Bytes;
@@ -78,6 +79,8 @@ pub(crate) struct WalShared {
     pub(crate) figures: WalFigures,
     /// Asks the disk watch whether appends are allowed; checked before each group.
     gate: Box<dyn Fn() -> Result<(), LakeError> + Send + Sync>,
+    /// What entries and positions are sealed with.
+    key: Option<LakeKey>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,6 +101,7 @@ struct Open {
     file: Box<dyn WalFile>,
     name: String,
     salt: u64,
+    seal: Option<SegmentKey>,
     first: u64,
     /// Last position that is durable in it, `first - 1` if none.
     last: u64,
@@ -121,6 +125,7 @@ impl WalShared {
         positions: StreamPositions,
         sealed: Vec<Sealed>,
         gate: Box<dyn Fn() -> Result<(), LakeError> + Send + Sync>,
+        key: Option<LakeKey>,
     ) -> Self {
         Self {
             disk,
@@ -130,6 +135,7 @@ impl WalShared {
             sealed: Mutex::new(sealed),
             figures: WalFigures::default(),
             gate,
+            key,
         }
     }
 
@@ -179,7 +185,10 @@ impl WalShared {
 
     /// Writes the positions as of now.
     pub(crate) fn write_positions(&self) -> Result<(), LakeError> {
-        let bytes = lock(&self.positions).encode();
+        let mut bytes = lock(&self.positions).encode();
+        if let Some(key) = &self.key {
+            bytes = key.seal_blob(POSITIONS_FILE, &bytes)?;
+        }
         self.disk.replace(POSITIONS_FILE, &bytes).map_err(|source| LakeError::Wal {
             step: "write",
             segment: POSITIONS_FILE.to_owned(),
@@ -302,7 +311,7 @@ impl WalWriter {
     /// Writes and syncs; returns the position of the first entry. Positions are used up even on failure, so that no
     /// two entries ever share one.
     fn write_entries(&mut self, fresh: &[(Submission, Vec<SequenceRun>)]) -> Result<u64, Failure> {
-        (self.shared.gate)().map_err(Failure::from_error)?;
+        (self.shared.gate)().map_err(|error| Failure::from_error(&error))?;
         if self.open.as_ref().is_some_and(|open| open.length >= self.segment_bytes_max) {
             self.seal();
         }
@@ -311,10 +320,19 @@ impl WalWriter {
         }
         let first = self.next;
         self.next += fresh.len() as u64;
-        let Some(open) = self.open.as_mut() else { return Err(Failure::from_error(LakeError::Closed)) };
+        let Some(open) = self.open.as_mut() else { return Err(Failure::from_error(&LakeError::Closed)) };
         let mut bytes = Vec::with_capacity(fresh.iter().map(|(s, _)| s.payload.len() + 256).sum());
         for (position, (submission, _)) in (first..).zip(fresh) {
-            put_entry(&mut bytes, open.salt, position, &submission.header.encode(), &submission.payload);
+            let header = submission.header.encode();
+            match &open.seal {
+                None => put_entry(&mut bytes, open.salt, position, KIND_ROWS, &header, &submission.payload),
+                Some(seal) => {
+                    let sealed = seal
+                        .seal(position, &header, &submission.payload)
+                        .map_err(|error| Failure::from_error(&error))?;
+                    put_entry(&mut bytes, open.salt, position, KIND_SEALED, &[], &sealed);
+                }
+            }
         }
         let started = Instant::now();
         if let Err(error) = append_all(open.file.as_mut(), &bytes) {
@@ -359,6 +377,8 @@ impl WalWriter {
         let name = segment_name(first);
         let disk = Arc::clone(&self.shared.disk);
         let (salt, _) = uuid::Uuid::new_v4().as_u64_pair();
+        let seal = self.shared.key.as_ref().map(|key| key.segment(salt, first)).transpose();
+        let seal = seal.map_err(|error| Failure::from_error(&error))?;
         let header = SegmentHeader { first, salt, previous_first: self.previous.0, previous_length: self.previous.1 };
         let bytes = header.encode();
         let made = disk.create(&name).and_then(|mut file| {
@@ -369,7 +389,7 @@ impl WalWriter {
         match made {
             Ok(file) => {
                 let length = bytes.len() as u64;
-                self.open = Some(Open { file, name, salt, first, last: first - 1, length });
+                self.open = Some(Open { file, name, salt, seal, first, last: first - 1, length });
                 Ok(())
             }
             Err(error) => {
@@ -416,8 +436,8 @@ impl Failure {
         Self { step, segment, kind: error.kind(), code: error.raw_os_error(), full }
     }
 
-    fn from_error(error: LakeError) -> Self {
-        let full = match error {
+    fn from_error(error: &LakeError) -> Self {
+        let full = match *error {
             LakeError::DiskFull { free, floor } => Some((free, floor)),
             _ => None,
         };

@@ -1,8 +1,7 @@
 //! Looking words up.
 
 use super::{BLOCK_ROWS, BUCKET_CHECKSUM_BYTES, Cut, HEADER_BYTES, HEADER_BYTES_MAX, MAGIC, bucket_checksum, place};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use crate::crypt::{LakeKey, Pieces};
 use std::path::Path;
 
 /// Bytes of a bucket that are read: far more than a bucket of real words has.
@@ -96,7 +95,7 @@ struct Column {
 
 /// An open index.
 pub struct TermIndex {
-    file: File,
+    file: Pieces,
     rows: usize,
     columns: Vec<Column>,
 }
@@ -106,10 +105,11 @@ fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 impl TermIndex {
-    /// Opens the index of a Parquet file with so many bytes and rows; `None` where there is none to be believed.
+    /// Opens the index of a Parquet file with so many bytes and rows; `None` where there is none to be believed, or the
+    /// key to it is missing.
     #[must_use]
-    pub fn open(parquet: &Path, parquet_bytes: u64, parquet_rows: u64) -> Option<Self> {
-        let file = File::open(super::index_path(parquet)).ok()?;
+    pub fn open(parquet: &Path, parquet_bytes: u64, parquet_rows: u64, key: Option<&LakeKey>) -> Option<Self> {
+        let file = Pieces::open(&super::index_path(parquet), key)?;
         let mut header = vec![0; HEADER_BYTES_MAX];
         let mut got = 0;
         while got < header.len() {

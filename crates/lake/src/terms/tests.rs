@@ -19,8 +19,8 @@ fn index_of(folder: &Path, column: &str, texts: &[Option<String>], dictionary: b
         writer.add(&RecordBatch::try_from_iter([(column, array)]).unwrap());
     }
     let parquet = folder.join("part.parquet");
-    assert!(writer.finish(&index_path(&parquet), 77).unwrap());
-    TermIndex::open(&parquet, 77, texts.len() as u64).unwrap()
+    assert!(writer.finish(&index_path(&parquet), 77, None).unwrap());
+    TermIndex::open(&parquet, 77, texts.len() as u64, None).unwrap()
 }
 
 /// What `has` means, told in the plainest way.
@@ -93,7 +93,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
         std::fs::write(&path, &bytes).unwrap();
-        if let Some(index) = TermIndex::open(&parquet, 77, rows.len() as u64) {
+        if let Some(index) = TermIndex::open(&parquet, 77, rows.len() as u64, None) {
             for row in (0..rows.len()).step_by(997) {
                 let blocks = left(&index, "ProcessCommandLine", &format!("job{}", row / 7), CLOSED);
                 prop_assert!(blocks.has(row / BLOCK_ROWS));
@@ -135,8 +135,8 @@ fn an_index_of_another_file_is_not_believed() {
     let folder = tempfile::tempdir().unwrap();
     drop(index_of(folder.path(), "FileName", &[Some("bash".to_owned())], false));
     let parquet = folder.path().join("part.parquet");
-    assert!(TermIndex::open(&parquet, 77, 1).is_some());
-    assert!(TermIndex::open(&parquet, 78, 1).is_none());
-    assert!(TermIndex::open(&parquet, 77, 2).is_none());
-    assert!(TermIndex::open(&folder.path().join("other.parquet"), 77, 1).is_none());
+    assert!(TermIndex::open(&parquet, 77, 1, None).is_some());
+    assert!(TermIndex::open(&parquet, 78, 1, None).is_none());
+    assert!(TermIndex::open(&parquet, 77, 2, None).is_none());
+    assert!(TermIndex::open(&folder.path().join("other.parquet"), 77, 1, None).is_none());
 }

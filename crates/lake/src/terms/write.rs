@@ -5,6 +5,7 @@ use super::{
     BLOCK_ROWS, BUCKET_CHECKSUM_BYTES, BUCKET_ENTRIES, COLUMN_BYTES, Cut, HEADER_BYTES, INDEXED_COLUMNS, MAGIC,
     bucket_checksum, place,
 };
+use crate::crypt::LakeKey;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use garrison_telemetry::TextColumn;
@@ -90,8 +91,8 @@ impl IndexWriter {
         }
     }
 
-    /// Writes the index of a file of this size; `false` if there is nothing to write.
-    pub(crate) fn finish(mut self, path: &Path, parquet_bytes: u64) -> std::io::Result<bool> {
+    /// Writes the index of a file of this size, sealed if there is a key; `false` if there is nothing to write.
+    pub(crate) fn finish(mut self, path: &Path, parquet_bytes: u64, key: Option<&LakeKey>) -> std::io::Result<bool> {
         let block = (self.rows / BLOCK_ROWS) as u64;
         let blocks = self.rows.div_ceil(BLOCK_ROWS);
         for column in &mut self.columns {
@@ -128,8 +129,17 @@ impl IndexWriter {
         let sum = crc32fast::hash(&head);
         head.extend_from_slice(&sum.to_le_bytes());
         let mut file = std::fs::File::create(path)?;
-        file.write_all(&head)?;
-        file.write_all(&body)?;
+        match key {
+            None => {
+                file.write_all(&head)?;
+                file.write_all(&body)?;
+            }
+            Some(key) => {
+                head.extend_from_slice(&body);
+                drop(body);
+                file.write_all(&key.seal_chunks(&head).map_err(std::io::Error::other)?)?;
+            }
+        }
         // Not synced: what a power cut leaves of it fails its checks and is not believed.
         Ok(true)
     }

@@ -9,3 +9,4 @@ mod mirrored;
 mod outside;
 mod querying;
 mod reading;
+mod sealed;

@@ -7,8 +7,8 @@ use garrison_model::Micros;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The Python of a virtual environment with `deltalake` in the user's cache folder, made on first use.
-fn python() -> Result<PathBuf, String> {
+/// The Python of a virtual environment with `deltalake` and more packages in the user's cache folder, made on first use.
+pub(crate) fn python(probe: &str, more: &[&str]) -> Result<PathBuf, String> {
     let home = std::env::var("HOME").map_err(|_| "HOME is not set".to_owned())?;
     let folder = PathBuf::from(home).join(".cache/garrison/py");
     let python = folder.join("bin/python");
@@ -21,11 +21,12 @@ fn python() -> Result<PathBuf, String> {
         Err(format!("`{program} {}` failed: {}", args.join(" "), words.lines().last().unwrap_or_default()))
     };
     let program = python.to_string_lossy().into_owned();
-    if run(&program, &["-c", "import deltalake, pyarrow"]).is_err() {
+    if run(&program, &["-c", probe]).is_err() {
         run("python3", &["-m", "venv", &folder.to_string_lossy()])?;
-        run(&program, &["-m", "pip", "install", "--quiet", "deltalake", "pyarrow"])?;
+        let packages = ["-m", "pip", "install", "--quiet", "--upgrade", "deltalake", "pyarrow"];
+        run(&program, &[&packages[..], more].concat())?;
     }
-    run(&program, &["-c", "import deltalake, pyarrow"])?;
+    run(&program, &["-c", probe])?;
     Ok(python)
 }
 
@@ -46,7 +47,7 @@ os._exit(0)  # its threads may still run; ending them in order is not what is te
 
 #[test]
 fn the_deltalake_package_of_python_reads_the_same_rows() {
-    let python = match python() {
+    let python = match python("import deltalake, pyarrow", &[]) {
         Ok(python) => python,
         Err(reason) => {
             println!("skipped because Python with `deltalake` is not available: {reason}");

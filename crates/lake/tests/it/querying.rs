@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The language's `has`, in the plainest way, for the data of these tests.
-fn has(column: &str, needle: &str) -> Expr {
+pub(crate) fn has(column: &str, needle: &str) -> Expr {
     let function = create_udf(
         "kql_has",
         vec![DataType::Utf8View, DataType::Utf8],
@@ -32,7 +32,7 @@ fn has(column: &str, needle: &str) -> Expr {
     function.call(vec![ident(column), lit(needle)])
 }
 
-fn ask(lake: &Lake, filter: Expr) -> (Vec<i64>, Arc<ScanFigures>) {
+pub(crate) fn ask(lake: &Lake, filter: Expr) -> (Vec<i64>, Arc<ScanFigures>) {
     let figures = Arc::new(ScanFigures::default());
     let provider = LakeTableProvider::new(lake.snapshot(TABLE).unwrap(), Arc::clone(&figures));
     let session = SessionContext::new_with_config(session_config().with_target_partitions(2));
