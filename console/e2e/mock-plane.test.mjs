@@ -49,6 +49,15 @@ test('the environment shows tenant, coverage, reasons and the tree', async () =>
   clean();
 });
 
+test('the overview says what to do first, and leads there', async () => {
+  await visit('/');
+  await page.getByText(/\d+ of 2\d covered/).waitFor();
+  await page.getByRole('link', { name: /machines?: Sensor failed/ }).click();
+  await page.waitForURL(/environment\?reason=SensorFailed/);
+  await page.getByRole('complementary').waitFor();
+  clean();
+});
+
 test('the tree is walked and unfolded by keys', async () => {
   await visit('/environment');
   await row('environment', SUBSCRIPTIONS[0]).waitFor();
@@ -68,6 +77,7 @@ test('a plan is switched after a preview of what changes', async () => {
   const dialog = page.getByRole('dialog', { name: 'Production: from Plan 2 to Plan 1' });
   await dialog.getByText('15 machines change their plan').waitFor();
   await dialog.getByText('1 keeps a setting of its own').waitFor();
+  await dialog.locator('[data-forecast]').getByText('75.00 EUR').waitFor();
   await dialog.getByText('Monitoring of file integrity').waitFor();
   assert.ok(!mock.plane.state.changes.some((c) => c.startsWith('PUT')), 'nothing is changed before it is confirmed');
   await dialog.getByRole('button', { name: 'Switch to Plan 1' }).click();
@@ -198,6 +208,14 @@ test('usage is stacked by day and told by subscription, machine and plan', async
   await visit('/usage');
   await page.locator('canvas').first().waitFor();
   await page.getByText('Plan 2, trial').waitFor();
+  await page
+    .getByText(/^[\d,.]+ EUR$/)
+    .first()
+    .waitFor();
+  assert.match(
+    await page.getByRole('link', { name: 'FOCUS, CSV' }).getAttribute('href'),
+    /^\/api\/v1\/usage\/export\?format=focus-csv&from=/,
+  );
   await page.getByRole('cell', { name: 'Production' }).waitFor();
   await page.getByRole('tab', { name: 'By machine' }).click();
   await page.waitForURL(/by=machine/);

@@ -239,7 +239,17 @@ export function planeMock() {
         { key: 'P2', plan: 'P2', hours: 10_080, trialHours: 3_000 },
         { key: 'P1', plan: 'P1', hours: 3_600, trialHours: 0 },
       );
-    return lines;
+    return lines.map((line) => {
+      const billedHours = line.hours - line.trialHours;
+      return {
+        ...line,
+        offsetHours: 0,
+        billedHours,
+        unpricedHours: 0,
+        costMicros: billedHours * 20_548,
+        currency: 'EUR',
+      };
+    });
   };
 
   function api(method, parts, query, body) {
@@ -296,6 +306,21 @@ export function planeMock() {
       case 'coverage':
         return ok(coverage());
       case 'usage':
+        if (id === 'forecast')
+          return ok({
+            machines: 16,
+            billableMachines: 15,
+            hours: 730,
+            machineHours: 10_950,
+            trialHours: 0,
+            seats: 0,
+            offsetHours: 0,
+            billedHours: 10_950,
+            pricePerHour: '0.006849',
+            currency: 'EUR',
+            cost: '74.996550',
+            words: ['15 machines are billable now.'],
+          });
         return all(state.empty ? [] : usage(query.get('by') ?? 'day'));
       case 'exclusions':
         if (method === 'POST')

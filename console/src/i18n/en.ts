@@ -263,6 +263,13 @@ export const en = {
   },
   operator: { equals: 'equals', contains: 'contains', startsWith: 'starts with', endsWith: 'ends with' },
   overview: {
+    actionFirst: 'Add a subscription and connect the first machine',
+    actionReason_one: '{{count}} machine: {{reason}}.',
+    actionReason_other: '{{count}} machines: {{reason}}.',
+    actionTrial_one: 'The trial of {{name}} ends in {{count}} day',
+    actionTrial_other: 'The trial of {{name}} ends in {{count}} days',
+    actions: 'What to do first',
+    actionsNone: 'Nothing is left to do: every machine that should be covered is.',
     alerts_one: '{{count}} alert',
     alerts_other: '{{count}} alerts',
     all: 'See all',

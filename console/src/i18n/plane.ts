@@ -31,6 +31,8 @@ export const planDialog = {
   trialBegins: 'A trial of 30 days begins now. It cannot be stopped, paused or extended, and begins only once.',
   stays: 'Sensors that are there stay. Nothing new is installed, and nothing is billed from the next hour on.',
   nextHour: 'A change counts from the next hour on.',
+  forecast: 'Forecast for {{hours}} hours',
+  noPrice: 'No price is in force: {{hours}} machine-hours would be billed.',
   geography: 'Geography of the tenant',
   geographyHint:
     'The tenant is made with its first plan. Its data rests in this geography, which can never be changed.',
@@ -298,5 +300,11 @@ export const usage = {
   rule: 'An hour (UTC) of a machine counts once if any of its minutes was billable; its first billable minute says to which subscription and plan.',
   series: { P1: 'Plan 1', P2: 'Plan 2', P1trial: 'Plan 1, trial', P2trial: 'Plan 2, trial' },
   share: 'Share',
+  cost: 'Cost',
+  offset: 'carried by owned seats',
+  unpriced_one: '{{count}} hour has no price in force.',
+  unpriced_other: '{{count}} hours have no price in force.',
+  focus: 'FOCUS, CSV',
+  focusParquet: 'FOCUS, Parquet',
   unknown: 'gone',
 };

@@ -3,9 +3,11 @@ import type { CoverageSubscription, Machine, PlanLine, Subscription } from '../a
 import {
   branches,
   connectCommand,
+  costs,
   daysOf,
   flows,
   healthOf,
+  money,
   percent,
   placeOf,
   planEffect,
@@ -13,6 +15,7 @@ import {
   scopeOf,
   tagsOf,
   tagsText,
+  topActions,
   usageSeries,
   usageTotals,
 } from './plane';
@@ -187,5 +190,62 @@ describe('small words', () => {
   it('states read as administrators know them', () => {
     expect(provisioning('Succeeded', 0)).toBe('Succeeded');
     expect(provisioning('Failed', 51)).toBe('ProvisioningState/failed/51');
+  });
+});
+
+describe('what to do first', () => {
+  const coverage = (reasons: Record<string, number>) => ({
+    machines: 9,
+    covered: 0,
+    byPlan: {},
+    reasons,
+    subscriptions: [],
+    notCovered: [],
+  });
+  const subscription = (daysLeft: number): Subscription => ({
+    id: 's',
+    name: 'Production',
+    location: '',
+    integration: true,
+    tags: {},
+    machineCount: 0,
+    createdTime: '',
+    trial: { started: '', ends: '', active: daysLeft > 0, daysLeft },
+  });
+  const cases: [string, Record<string, number>, Subscription[], string[]][] = [
+    [
+      'a failure goes before what is missing, an exclusion is no task',
+      { NoPlan: 9, SensorFailed: 1, Excluded: 4 },
+      [subscription(20)],
+      ['SensorFailed 1', 'NoPlan 9'],
+    ],
+    ['a trial near its end is worth a word', {}, [subscription(3), subscription(0)], ['s 3']],
+    ['nothing is there', {}, [], [' 0']],
+    ['all is well', {}, [subscription(20)], []],
+  ];
+  for (const [name, reasons, list, expected] of cases)
+    it(name, () => expect(topActions(coverage(reasons), list).map((a) => `${a.key} ${a.count}`)).toEqual(expected));
+});
+
+describe('cost', () => {
+  it('is summed by currency and printed so that little is not nothing', () => {
+    const line = (costMicros: number | null, currency: string | null) => ({
+      key: 'k',
+      plan: 'P2' as const,
+      hours: 1,
+      trialHours: 0,
+      costMicros,
+      currency,
+    });
+    expect(costs([line(1, 'EUR'), line(2, 'EUR'), line(5, 'USD'), line(null, null)])).toEqual([
+      { currency: 'EUR', micros: 3 },
+      { currency: 'USD', micros: 5 },
+    ]);
+    for (const [micros, text] of [
+      [1_234_567_890, '1,234.57 EUR'],
+      [493, '0.000493 EUR'],
+      [0, '0.00 EUR'],
+    ] as const)
+      expect(money(micros, 'EUR')).toBe(text);
   });
 });

@@ -1,5 +1,6 @@
 import type {
   BulkPreview,
+  Coverage,
   CoverageSubscription,
   EffectivePlan,
   Machine,
@@ -299,4 +300,56 @@ export function tagsText(tags: Readonly<Record<string, string>>): string {
   return Object.entries(tags)
     .map(([name, value]) => (value ? `${name}=${value}` : name))
     .join(', ');
+}
+
+export type Action =
+  | { kind: 'reason'; key: string; reason: Reason; count: number }
+  | { kind: 'trial'; key: string; name: string; count: number }
+  | { kind: 'first'; key: ''; count: 0 };
+
+/** What weighs most goes first: a failure before what is merely missing, both before what was chosen. */
+const WEIGHT: Record<Reason, number> = {
+  SensorFailed: 5,
+  NotConnected: 4,
+  NoPlan: 3,
+  IntegrationOff: 3,
+  SensorMissing: 2,
+  SwitchedOff: 1,
+  Excluded: 0,
+};
+/** Days before its end that a trial is worth a word. */
+const TRIAL_DAYS = 7;
+const ACTIONS_MAX = 5;
+
+/** What to do first, at most five things; what somebody chose (an exclusion) is no task. */
+export function topActions(coverage: Coverage, subscriptions: readonly Subscription[]): Action[] {
+  if (subscriptions.length === 0) return [{ kind: 'first', key: '', count: 0 }];
+  const reasons = (Object.entries(coverage.reasons) as [Reason, number][])
+    .filter(([reason, count]) => count > 0 && (WEIGHT[reason] ?? 0) > 0)
+    .sort((a, b) => WEIGHT[b[0]] - WEIGHT[a[0]] || b[1] - a[1])
+    .map(([reason, count]): Action => ({ kind: 'reason', key: reason, reason, count }));
+  const trials = subscriptions
+    .filter((s) => s.trial?.active && s.trial.daysLeft <= TRIAL_DAYS)
+    .map((s): Action => ({ kind: 'trial', key: s.id, name: s.name, count: s.trial?.daysLeft ?? 0 }));
+  return [...reasons, ...trials].slice(0, ACTIONS_MAX);
+}
+
+/** Costs of lines summed by currency, in micro-units; empty where nothing has a price. */
+export function costs(lines: readonly UsageLine[]): { currency: string; micros: number }[] {
+  const sums = new Map<string, number>();
+  for (const line of lines) {
+    if (!line.currency || line.costMicros === null || line.costMicros === undefined) continue;
+    sums.set(line.currency, (sums.get(line.currency) ?? 0) + line.costMicros);
+  }
+  return [...sums].map(([currency, micros]) => ({ currency, micros }));
+}
+
+/** `12.35 EUR`, from micro-units; below a cent all six places, so that little is not nothing. */
+export function money(micros: number, currency: string): string {
+  const places = micros !== 0 && Math.abs(micros) < 10_000 ? 6 : 2;
+  const text = (micros / 1_000_000).toLocaleString('en-US', {
+    minimumFractionDigits: places,
+    maximumFractionDigits: places,
+  });
+  return `${text} ${currency}`;
 }

@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query';
 import { lazy, Suspense, useMemo } from 'react';
 import { api } from '../api/client';
+import { useCoverage, useSubscriptions } from '../api/plane';
 import { useCount, useList } from '../api/queries';
 import type { Alert, Device, IncidentSummary, Page, Severity } from '../api/types';
 import { t } from '../i18n';
@@ -10,8 +11,11 @@ import { brief, grouped, SEVERITIES, spaced } from '../logic/words';
 import { HealthBadge, SeverityBadge, StatusBadge } from '../parts/Badges';
 import { Section, Time, To, useNow } from '../parts/Parts';
 import { Empty, Failure, Loading } from '../parts/States';
+import { TopActions } from '../plane/Actions';
+import { CoverageCard } from '../plane/CoverageCards';
 import { usePrefs } from '../prefs';
 import { usePlace } from '../router';
+import '../plane/plane.css';
 
 const Chart = lazy(() => import('../parts/Chart'));
 
@@ -76,6 +80,8 @@ export default function Overview() {
     8,
   );
   const devices = useList<Device>('devices', '/devices', { sort: '-lastSeen' }, 200);
+  const coverage = useCoverage();
+  const subscriptions = useSubscriptions();
   const alerts = found.data?.alerts;
   const minute = Math.floor(now / 60_000);
   const chart = useMemo(() => {
@@ -111,6 +117,17 @@ export default function Overview() {
           <Tile key={severity} severity={severity} />
         ))}
       </div>
+      {coverage.error ? (
+        <Failure error={coverage.error} retry={() => void coverage.refetch()} />
+      ) : (
+        coverage.data &&
+        subscriptions.data && (
+          <div className="board board-cloud">
+            <TopActions coverage={coverage.data} subscriptions={subscriptions.data} />
+            <CoverageCard coverage={coverage.data} />
+          </div>
+        )
+      )}
       <div className="board">
         <Section
           title={t('overview.overTime')}

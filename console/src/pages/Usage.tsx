@@ -1,8 +1,9 @@
 import { Tab, TabList } from '@fluentui/react-components';
 import { lazy, Suspense, useMemo } from 'react';
+import { address } from '../api/client';
 import { type UsageBy, useSubscriptions, useUsage } from '../api/plane';
 import { t } from '../i18n';
-import { daysOf, percent, usageSeries, usageTotals } from '../logic/plane';
+import { costs, daysOf, money, percent, usageSeries, usageTotals } from '../logic/plane';
 import { asRange, rangeMillis } from '../logic/time';
 import { brief, grouped } from '../logic/words';
 import { Section, To, useNow } from '../parts/Parts';
@@ -38,14 +39,29 @@ export default function Usage() {
     [byDay.data, days],
   );
   const sum = (byDay.data ?? []).reduce(
-    (all, line) => ({ hours: all.hours + line.hours, trial: all.trial + line.trialHours }),
-    { hours: 0, trial: 0 },
+    (all, line) => ({
+      hours: all.hours + line.hours,
+      trial: all.trial + line.trialHours,
+      offset: all.offset + (line.offsetHours ?? 0),
+      billed: all.billed + (line.billedHours ?? line.hours - line.trialHours),
+      unpriced: all.unpriced + (line.unpricedHours ?? 0),
+    }),
+    { hours: 0, trial: 0, offset: 0, billed: 0, unpriced: 0 },
   );
+  const cost = costs(byDay.data ?? []);
+  const priced = (byDay.data ?? []).some((line) => line.billedHours !== undefined);
   return (
     <div className="page">
       <header className="page-head">
         <h1>{t('nav.usage')}</h1>
         <span className="muted">{t(`range.${range}`)}</span>
+        <span className="grow" />
+        {priced &&
+          (['focus-csv', 'focus-parquet'] as const).map((format) => (
+            <a key={format} className="link" href={address('/usage/export', { format, from, to })} download>
+              {t(format === 'focus-csv' ? 'usage.focus' : 'usage.focusParquet')}
+            </a>
+          ))}
       </header>
       {byDay.error ? (
         <Failure error={byDay.error} retry={() => void byDay.refetch()} />
@@ -56,8 +72,16 @@ export default function Usage() {
           <div className="tiles tiles-three">
             <Figure value={sum.hours} name={t('usage.hours')} />
             <Figure value={sum.trial} name={t('usage.trial')} />
-            <Figure value={sum.hours - sum.trial} name={t('usage.billed')} />
+            <Figure value={sum.billed} name={t('usage.billed')} />
+            {sum.offset > 0 && <Figure value={sum.offset} name={t('usage.offset')} />}
+            {cost.map((one) => (
+              <div className="tile" key={one.currency}>
+                <span className="tile-number">{money(one.micros, one.currency)}</span>
+                <span className="tile-name">{t('usage.cost')}</span>
+              </div>
+            ))}
           </div>
+          {sum.unpriced > 0 && <p className="muted">{t('usage.unpriced', { count: sum.unpriced })}</p>}
           <Section title={t('usage.byDay')}>
             {sum.hours === 0 ? (
               <Empty title={t('usage.none')} hint={t('usage.noneHint')} />

@@ -1,6 +1,7 @@
 import { Field, Select } from '@fluentui/react-components';
 import { useState } from 'react';
 import { api } from '../api/client';
+import { useForecast } from '../api/money';
 import {
   type CoverageSubscription,
   type Plan,
@@ -39,6 +40,7 @@ export function PlanDialog({
     (): Promise<unknown> =>
       to === null ? api.delete(path) : api.put(path, geography ? { plan: to, geography } : { plan: to }),
   );
+  const forecast = useForecast(subscription.id, to).data;
   const off = to === null || to === 'Off';
   return (
     <Ask
@@ -63,6 +65,23 @@ export function PlanDialog({
       <div className="preview" data-preview>
         <strong>{t('planDialog.changing', { count: effect.changing })}</strong>
         {effect.keeping > 0 && <div className="muted">{t('planDialog.keeping', { count: effect.keeping })}</div>}
+        {forecast && (
+          <div data-forecast>
+            <h4>{t('planDialog.forecast', { hours: forecast.hours })}</h4>
+            {forecast.cost && forecast.currency ? (
+              <strong>
+                {Number(forecast.cost).toFixed(2)} {forecast.currency}
+              </strong>
+            ) : (
+              t('planDialog.noPrice', { hours: forecast.billedHours })
+            )}
+            {forecast.words.map((word) => (
+              <div key={word} className="muted small">
+                {word}
+              </div>
+            ))}
+          </div>
+        )}
         <Titles name={t('planDialog.gained')} titles={effect.gained} />
         <Titles name={t('planDialog.lost')} titles={effect.lost} />
       </div>

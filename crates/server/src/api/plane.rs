@@ -13,8 +13,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use garrison_model::{
-    ConnectionState, DeviceId, Geography, GroupName, Machine, MachineId, Page, Plan, Problem, ResourceGroup, ResourceId,
-    Subscription, SubscriptionId, Tags, Tenant,
+    ConnectionState, DeviceId, Geography, GroupName, Machine, MachineId, Page, Plan, Problem, ResourceGroup,
+    ResourceId, Subscription, SubscriptionId, Tags, Tenant,
 };
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
