@@ -395,6 +395,8 @@ export const en = {
     go: 'Sign in',
     later: 'Later',
     newPassword: 'New password',
+    oidcFailed: 'The sign-in through the provider failed. Try again, or ask an administrator.',
+    oidcRefused: 'This account of the provider may not sign in here. Ask an administrator.',
     out: 'Sign out',
     password: 'Password',
     set: 'Set password',
@@ -403,6 +405,7 @@ export const en = {
     short: 'Use at least {{count}} characters.',
     title: 'Sign in',
     user: 'User name',
+    with: 'Sign in with {{name}}',
   },
   state: {
     broken: 'This page broke',

@@ -70,6 +70,8 @@ export function SignIn({ session }: { session: Session | null }) {
   const [problem, setProblem] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
   const [choosing, setChoosing] = useState(false);
+  const [provider, setProvider] = useState<string | null>(null);
+  const told = params.get('problem');
   const used = useRef(false);
 
   const enter = async () => {
@@ -99,6 +101,18 @@ export function SignIn({ session }: { session: Session | null }) {
   useEffect(() => {
     if (session && !choosing && !busy && !used.current) go(next, { replace: true });
   }, [session, choosing, busy, next]);
+
+  useEffect(() => {
+    // Without an answer there is a name and password, as ever.
+    api
+      .get<{ oidc: { name: string } | null }>('/session/methods')
+      .then((ways) => setProvider(ways.oidc?.name ?? null))
+      .catch(() => setProvider(null));
+  }, []);
+
+  useEffect(() => {
+    if (told) setProblem(t(told === 'oidc_refused' ? 'signIn.oidcRefused' : 'signIn.oidcFailed'));
+  }, [told]);
 
   const submit = async () => {
     setBusy(true);
@@ -149,6 +163,16 @@ export function SignIn({ session }: { session: Session | null }) {
             <Button appearance="primary" type="submit" disabled={busy || !user || !password} className="full">
               {busy ? t('signIn.busy') : t('signIn.go')}
             </Button>
+            {provider && (
+              <Button
+                as="a"
+                href={`/api/v1/session/oidc/start?next=${encodeURIComponent(next)}`}
+                appearance="outline"
+                className="full"
+              >
+                {t('signIn.with', { name: provider })}
+              </Button>
+            )}
             <p className="muted small">{t('signIn.first')}</p>
           </form>
         )}

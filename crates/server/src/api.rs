@@ -3,6 +3,8 @@
 //! JSON shapes are the types of `garrison_model`; the description at `/api/openapi.json` is generated from the handlers,
 //! and a test holds that every route is in it.
 
+pub mod access;
+pub mod audit;
 pub mod auth;
 pub mod cases;
 pub mod connectors;
@@ -11,12 +13,14 @@ pub mod detections;
 pub mod devices;
 pub mod events;
 pub mod extract;
+pub mod gate;
 pub mod hunting;
 pub mod hunting_aliases;
 pub mod hunting_link;
 pub mod people;
 pub mod plane;
 pub mod problem;
+pub mod routes;
 pub mod rules;
 pub mod status;
 pub mod suppressions;
@@ -129,7 +133,10 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(people::api_token_list, people::api_token_create))
         .routes(routes!(people::api_token_delete))
         .routes(routes!(people::user_list, people::user_create))
+        .routes(routes!(people::user_patch))
         .routes(routes!(people::user_link))
+        .merge(access::routes())
+        .merge(audit::routes())
         .routes(routes!(status::status_get))
         .routes(routes!(status::schema_get))
         .routes(routes!(hunting::hunting_run))
@@ -237,7 +244,7 @@ pub fn router(
         )
         .method_not_allowed_fallback(|| async { ApiError::new(Kind::MethodNotAllowed) })
         .fallback(fallback)
-        .layer(middleware::from_fn_with_state(api.clone(), auth::guard))
+        .layer(middleware::from_fn_with_state(api.clone(), gate::gate))
         .layer(middleware::from_fn_with_state(api.clone(), of_role))
         .layer(middleware::from_fn_with_state(api.clone(), bounded))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -268,7 +275,9 @@ fn answers_hunts(path: &str) -> bool {
     let (room, rest) = route.split_once('/').unwrap_or((route, ""));
     match room {
         "hunting" => !["detections", "indicators", "retro"].contains(&rest.split('/').next().unwrap_or_default()),
-        "session" | "api-tokens" | "users" | "schema" | "status" | "events" => true,
+        "session" | "api-tokens" | "users" | "access" | "audit" | "device-groups" | "schema" | "status" | "events" => {
+            true
+        }
         _ => false,
     }
 }

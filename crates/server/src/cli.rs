@@ -3,8 +3,10 @@
 //! Data goes to stdout, words to stderr. Text that came from machines is shown with its control characters escaped:
 //! a command line must not be able to paint the analyst's terminal.
 
+mod access;
 mod alert;
 mod apply;
+mod audit;
 mod client;
 mod detection;
 mod device;
@@ -102,6 +104,15 @@ pub enum Command {
     Apply(apply::Command),
     /// Protected machine-hours, by day, subscription, machine or plan.
     Usage(usage::Command),
+    /// Roles: who may do what where.
+    #[command(subcommand)]
+    Role(access::RoleCommand),
+    /// Device groups.
+    #[command(subcommand)]
+    Group(access::GroupCommand),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// How the server is.
     Status,
     /// The hunting tables and their columns.
@@ -123,6 +134,11 @@ pub async fn run(command: Command, globals: &Globals) -> i32 {
 }
 
 async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
+    if let Command::Audit(command) = &command
+        && let Some(done) = audit::offline(command)
+    {
+        return done;
+    }
     let client = Client::connect(globals)?;
     let printer = Printer::new(globals.output);
     match command {
@@ -144,6 +160,9 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Coverage { missing } => plan::coverage(missing, &client, &printer).await,
         Command::Apply(c) => apply::run(c, &client, &printer).await,
         Command::Usage(c) => usage::run(c, &client, &printer).await,
+        Command::Role(c) => access::role(c, &client, &printer).await,
+        Command::Group(c) => access::group(c, &client, &printer).await,
+        Command::Audit(c) => audit::run(c, &client, &printer).await,
         Command::Status => status::run(&client, &printer).await,
         Command::Schema { table } => status::schema(table, &client, &printer).await,
     }

@@ -5,6 +5,7 @@
 //! sensors change all the time (last seen, counters, health).
 
 mod enrol;
+mod grouping;
 mod list;
 mod record;
 mod session;

@@ -109,6 +109,8 @@ pub struct Caller {
     pub user: String,
     /// The door.
     pub interface: Interface,
+    /// The devices whose rows may be seen; `None`: all.
+    pub devices: Option<Arc<std::collections::HashSet<garrison_model::DeviceId>>>,
 }
 
 /// A span of `Timestamp`, microseconds.
@@ -245,6 +247,15 @@ impl Hunting {
             Some(remote) => catalog.over(Arc::clone(remote)),
             None => catalog,
         }))
+    }
+
+    /// The same with the rows that the caller may see.
+    pub fn catalog_of(&self, caller: &Caller) -> Result<Arc<TenantCatalog>, HuntError> {
+        let catalog = self.catalog(&caller.tenant)?;
+        Ok(match &caller.devices {
+            Some(devices) => Arc::new(catalog.seeing(devices)),
+            None => catalog,
+        })
     }
 
     /// Knows where addresses are, if the operator supplied a database.

@@ -13,6 +13,7 @@ pub(crate) mod tokens;
 
 pub use failures::Failures;
 pub use people::{Principal, SignInError, SignedIn, UserRecord};
+pub(crate) use people::{is_disabled, is_enabled, switch, user_id, user_names};
 pub use secret::{equal_in_constant_time, random_text};
 pub use tokens::{ApiTokenRecord, EnrolmentTokenRecord, TOKEN_EXPIRY_HOURS_DEFAULT, TOKEN_USES_DEFAULT, TokenRefused};
 
@@ -80,6 +81,7 @@ pub struct Identity {
     db: Db,
     authority: Authority,
     content_key: SigningKey,
+    audit_key: SigningKey,
     failures: Mutex<Failures>,
     /// A hash that no password fits, so that a sign-in with an unknown name takes as long as with a known one.
     decoy_hash: String,
@@ -101,11 +103,11 @@ const SIGN_IN_WINDOW: Duration = Duration::from_mins(5);
 impl Identity {
     /// Reads the keys, making them at the first start.
     pub async fn open(db: Db, keys: PathBuf, now: Micros) -> Result<Self, Error> {
-        let (authority, content_key) = keys::open(&keys, now)?;
+        let (authority, content_key, audit_key) = keys::open(&keys, now)?;
         let decoy_hash = people::hash_password(random_text::<16>()?).await?;
         let local_token = format!("gat_{}", random_text::<32>()?);
         let failures = Mutex::new(Failures::new(SIGN_IN_FAILURES_MAX, SIGN_IN_WINDOW));
-        Ok(Self { db, authority, content_key, failures, decoy_hash, local_token })
+        Ok(Self { db, authority, content_key, audit_key, failures, decoy_hash, local_token })
     }
 
     /// The certificate authority.
@@ -116,6 +118,11 @@ impl Identity {
     /// The key that content and orders are signed with.
     pub fn content_key(&self) -> &SigningKey {
         &self.content_key
+    }
+
+    /// The key that the head of the audit log is signed with.
+    pub fn audit_key(&self) -> &SigningKey {
+        &self.audit_key
     }
 
     /// SHA-256 of the CA certificate.

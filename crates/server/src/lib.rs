@@ -4,6 +4,7 @@
 //! Each room is a vertical slice: its types, its rules, its SQL. A room's database tables carry the room's name as
 //! prefix and only that room names them; rooms meet through public functions. [`serve`] puts them together.
 
+pub mod access;
 pub mod api;
 pub mod cli;
 pub mod config;

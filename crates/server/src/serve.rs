@@ -4,6 +4,7 @@ pub mod cluster;
 mod http;
 mod reconcile;
 
+use crate::access::Access;
 use crate::config::{Config, Role};
 use crate::connect::Connect;
 use crate::db::Db;
@@ -104,7 +105,10 @@ impl Server {
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
         let metering = crate::metering::Metering::new(db.clone());
         let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
+        let key = identity.audit_key().clone();
+        let access = Access::open(db.clone(), tenant.clone(), Arc::clone(&fleet), Arc::clone(&plane), key).await?;
         let shared = Arc::new(Shared {
+            access: Arc::new(access),
             tenant,
             data,
             db,
@@ -227,6 +231,7 @@ impl Server {
                 abort.abort();
             }
         }
+        self.shared.access.audit().close().await;
         self.shared.fleet.flush(crate::now()).await?;
         self.shared.lake.flush().await?;
         if let Some(mirror) = &self.mirror {

@@ -1,5 +1,6 @@
 //! What the rooms have in common.
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::db::Db;
 use crate::fleet::Fleet;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub fleet: Arc<Fleet>,
     /// The cloud plane: tenants, subscriptions, machines, plans.
     pub plane: Arc<Plane>,
+    /// Roles, device groups, the audit log.
+    pub access: Arc<Access>,
     /// What was protected, by the hour.
     pub metering: crate::metering::Metering,
     /// The lake of the tenant.

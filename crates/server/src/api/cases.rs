@@ -3,7 +3,9 @@
 use super::Api;
 use super::cursor::Cursor;
 use super::extract::{Body, Id, Query, limit, list, one};
+use super::gate::is_incident_seen;
 use super::problem::{ApiError, Kind};
+use crate::access::Sees;
 use crate::identity::Principal;
 use crate::incidents::list::{After, AuditEntry, Listed, Sort, since};
 use crate::incidents::{AlertFilter, IncidentFilter};
@@ -131,8 +133,14 @@ fn moment(text: Option<&str>) -> Result<Option<i64>, ApiError> {
 }
 
 fn page<T>(listed: Listed<T>, list: &str) -> Json<Page<T>> {
+    crate::access::audit::count(listed.items.len());
     let next_cursor = listed.next.map(|(key, id)| Cursor { key: key.to_string(), id }.encode(list));
     Json(Page { items: listed.items, next_cursor, total: Some(listed.total) })
+}
+
+/// An incident that a body names: one that may not be seen is not there.
+async fn seen(api: &Api, sees: &Sees, id: IncidentId) -> Result<(), ApiError> {
+    if is_incident_seen(api, sees, id).await? { Ok(()) } else { Err(ApiError::new(Kind::NotFound)) }
 }
 
 /// Cuts a list that is in memory into pages.
@@ -156,6 +164,7 @@ pub fn slice<T>(all: Vec<T>, list: &str, cursor: Option<&str>, limit: usize) -> 
     responses((status = 200, body = Page<IncidentSummary>), (status = 400, body = Problem)))]
 pub async fn incident_list(
     State(api): State<Api>,
+    Extension(sees): Extension<Sees>,
     Query(q): Query<IncidentQuery>,
 ) -> Result<Json<Page<IncidentSummary>>, ApiError> {
     let (sort, descending, after, list_name) = order("incidents", q.sort.as_deref(), q.cursor.as_deref())?;
@@ -164,6 +173,7 @@ pub async fn incident_list(
         severity: list(q.severity.as_deref(), "severity")?,
         assignee: q.assignee,
         device: one::<DeviceId>(q.device.as_deref(), "device")?,
+        seen: sees.devices(),
         q: q.q.filter(|q| !q.is_empty()),
         since: moment(q.since.as_deref())?,
         sort,
@@ -245,10 +255,12 @@ pub async fn incident_comment(
 pub async fn incident_merge(
     State(api): State<Api>,
     Extension(who): Extension<Principal>,
+    Extension(sees): Extension<Sees>,
     Id(id): Id<IncidentId>,
     Body(body): Body<MergeBody>,
 ) -> Result<Json<Incident>, ApiError> {
     let into = IncidentId(body.into);
+    seen(&api, &sees, into).await?;
     api.incidents.merge(id, into, &who.name, crate::now()).await?;
     Ok(Json(api.incidents.incident(into).await?))
 }
@@ -256,12 +268,17 @@ pub async fn incident_merge(
 /// Alerts, without their matches.
 #[utoipa::path(get, path = "/alerts", tag = "alerts", params(AlertQuery),
     responses((status = 200, body = Page<Alert>), (status = 400, body = Problem)))]
-pub async fn alert_list(State(api): State<Api>, Query(q): Query<AlertQuery>) -> Result<Json<Page<Alert>>, ApiError> {
+pub async fn alert_list(
+    State(api): State<Api>,
+    Extension(sees): Extension<Sees>,
+    Query(q): Query<AlertQuery>,
+) -> Result<Json<Page<Alert>>, ApiError> {
     let (sort, descending, after, list_name) = order("alerts", q.sort.as_deref(), q.cursor.as_deref())?;
     let filter = AlertFilter {
         status: list(q.status.as_deref(), "status")?,
         severity: list(q.severity.as_deref(), "severity")?,
         device: one(q.device.as_deref(), "device")?,
+        seen: sees.devices(),
         rule: one(q.rule.as_deref(), "rule")?,
         incident: one(q.incident.as_deref(), "incident")?,
         q: q.q.filter(|q| !q.is_empty()),
@@ -320,10 +337,14 @@ pub async fn alert_tree(State(api): State<Api>, Id(id): Id<AlertId>) -> Result<J
 pub async fn alert_move(
     State(api): State<Api>,
     Extension(who): Extension<Principal>,
+    Extension(sees): Extension<Sees>,
     Id(id): Id<AlertId>,
     Body(body): Body<MoveBody>,
 ) -> Result<Json<Alert>, ApiError> {
     let to = (body.incident != 0).then_some(IncidentId(body.incident));
+    if let Some(to) = to {
+        seen(&api, &sees, to).await?;
+    }
     Ok(Json(api.incidents.alert_move(&id, to, &who.name, crate::now()).await?))
 }
 

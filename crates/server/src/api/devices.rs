@@ -4,11 +4,12 @@ use super::Api;
 use super::cursor::Cursor;
 use super::extract::{Body, Id, Query, limit, list, one};
 use super::problem::{ApiError, Kind};
+use crate::access::Sees;
 use crate::detection::live::timeline_row;
 use crate::fleet::DeviceFilter;
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use garrison_lake::{Order, ScanRequest};
 use garrison_model::{Device, DeviceId, Micros, Page, Problem, Severity, TimelineRow};
 use serde::Deserialize;
@@ -104,7 +105,11 @@ pub async fn device_of(api: &Api, id: &DeviceId) -> Result<Device, ApiError> {
 
 /// Devices.
 #[utoipa::path(get, path = "/devices", tag = "devices", params(DeviceQuery), responses((status = 200, body = Page<Device>), (status = 400, body = Problem)))]
-pub async fn device_list(State(api): State<Api>, Query(q): Query<DeviceQuery>) -> Result<Json<Page<Device>>, ApiError> {
+pub async fn device_list(
+    State(api): State<Api>,
+    Extension(sees): Extension<Sees>,
+    Query(q): Query<DeviceQuery>,
+) -> Result<Json<Page<Device>>, ApiError> {
     let sort = q.sort.filter(|s| !s.is_empty());
     let known = ["name", "computerDnsName", "lastSeen", "firstSeen", "healthStatus", "health"];
     if sort.as_deref().is_some_and(|s| !known.contains(&s.strip_prefix('-').unwrap_or(s))) {
@@ -116,12 +121,14 @@ pub async fn device_list(State(api): State<Api>, Query(q): Query<DeviceQuery>) -
     };
     let filter = DeviceFilter {
         health: list(q.health.as_deref(), "health")?,
+        seen: sees.devices(),
         q: q.q.filter(|q| !q.is_empty()),
         sort,
         cursor,
         limit: limit(q.limit)?,
     };
     let mut page = api.shared.fleet.device_list(&filter);
+    crate::access::audit::count(page.items.len());
     with_risk(&api, &mut page.items).await?;
     page.next_cursor = page.next_cursor.map(|id| Cursor { key: String::new(), id }.encode("devices"));
     Ok(Json(page))
@@ -256,6 +263,7 @@ async fn timeline(
             shown
         })
         .collect();
+    crate::access::audit::count(numbers.len());
     let next_cursor =
         next.map(|(time, sequence)| Cursor { key: time.to_string(), id: sequence.to_string() }.encode("timeline"));
     Ok(Json(Page { items, next_cursor, total: None }))

@@ -8,6 +8,7 @@ use super::Api;
 use super::devices::device_of;
 use super::extract::Query;
 use super::problem::{ApiError, Kind};
+use crate::access::Sees;
 use crate::hunting::{Caller, Interface, ProgressEvent};
 use crate::identity::Principal;
 use crate::incidents::{CaseChange, Incidents};
@@ -32,6 +33,8 @@ const RING_MAX: usize = 4_096;
 const LAG_MAX: usize = 1_024;
 /// Streams at once: each holds a task and a queue.
 const STREAMS_MAX: usize = 512;
+/// Devices that an incident names.
+const DEVICES_NAMED: usize = 100;
 /// How often the status is sent.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// How often progress of the listener's own queries is sent: often enough to look alive, and a look costs a lock.
@@ -46,6 +49,8 @@ pub struct Numbered {
     pub name: &'static str,
     /// JSON.
     pub data: Arc<str>,
+    /// Devices that it tells of; who may not see all of them does not hear of it. Empty: common.
+    pub devices: Arc<[String]>,
 }
 
 /// The ring and its listeners.
@@ -87,8 +92,13 @@ impl Hub {
                 () = stop.cancelled() => return,
             };
             match change {
-                Ok(CaseChange::Alert(alert)) => self.push("alert", &*alert),
-                Ok(CaseChange::Incident(incident)) => self.push("incident", &*incident),
+                Ok(CaseChange::Alert(alert)) => {
+                    self.push_about("alert", &*alert, Arc::from([alert.machine_id.to_string()]))
+                }
+                Ok(CaseChange::Incident(incident)) => {
+                    let devices = incident.devices.iter().map(|d| d.id.to_string()).collect();
+                    self.push_about("incident", &*incident, devices);
+                }
                 Err(broadcast::error::RecvError::Lagged(_)) => self.reset(),
                 Err(broadcast::error::RecvError::Closed) => return,
             }
@@ -97,10 +107,15 @@ impl Hub {
 
     /// Adds an event.
     pub fn push(&self, name: &'static str, value: &impl serde::Serialize) {
+        self.push_about(name, value, Arc::from([]));
+    }
+
+    /// Adds an event about devices.
+    pub fn push_about(&self, name: &'static str, value: &impl serde::Serialize, devices: Arc<[String]>) {
         let Ok(data) = serde_json::to_string(value) else { return };
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.0 += 1;
-        let event = Numbered { id: ring.0, name, data: data.into() };
+        let event = Numbered { id: ring.0, name, data: data.into(), devices };
         if ring.1.len() >= RING_MAX {
             ring.1.pop_front();
         }
@@ -161,6 +176,15 @@ impl Watched {
     }
 }
 
+/// Whether a listener may hear of an event. An incident names at most 100 devices; one of more is for those who see all.
+fn is_heard(sees: &Sees, event: &Numbered) -> bool {
+    let quiet = matches!(event.name, "alert" | "incident" | "retroHunt") && event.devices.is_empty();
+    sees.is_everything()
+        || (!quiet
+            && event.devices.len() < DEVICES_NAMED
+            && event.devices.iter().all(|device| sees.device_text(device)))
+}
+
 enum Next {
     Progress,
     Event(Numbered),
@@ -178,12 +202,13 @@ enum Next {
 pub async fn event_stream(
     State(api): State<Api>,
     Extension(who): Extension<Principal>,
+    Extension(sees): Extension<Sees>,
     Query(q): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let device = super::extract::one::<DeviceId>(q.device.as_deref(), "device")?;
     if let Some(device) = &device
-        && api.shared.fleet.device(device).is_none()
+        && (api.shared.fleet.device(device).is_none() || !sees.device(device))
     {
         return Err(ApiError::with(Kind::NotFound, "there is no device with this id"));
     }
@@ -200,7 +225,7 @@ pub async fn event_stream(
     tokio::spawn(async move {
         let _turn = turn;
         let first = match missed {
-            Some(missed) => missed.iter().map(sse).collect(),
+            Some(missed) => missed.iter().filter(|e| is_heard(&sees, e)).map(sse).collect(),
             None => vec![Event::default().id(newest.to_string()).event("reset").data("{}")],
         };
         for event in first {
@@ -245,6 +270,8 @@ pub async fn event_stream(
                     }
                     continue;
                 }
+                Next::Event(event) if !is_heard(&sees, &event) => continue,
+                Next::Device(id) if !sees.device(&id) => continue,
                 Next::Event(event) => sse(&event),
                 Next::Row(row) => Event::default().event("row").data(serde_json::to_string(&*row).unwrap_or_default()),
                 Next::Device(id) => match device_of(&api, &id).await {

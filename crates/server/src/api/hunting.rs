@@ -6,6 +6,7 @@ use super::cursor::Cursor;
 use super::extract::{Body, Query, limit};
 use super::problem::{ApiError, Kind};
 use super::status::SchemaView;
+use crate::access::Sees;
 use crate::hunting::answer::{Rows, keys};
 use crate::hunting::complete::{Completion, complete};
 use crate::hunting::export::{self, Format};
@@ -203,10 +204,10 @@ pub struct HistoryQuery {
 }
 
 /// The caller of a request: sessions are the console's.
-pub(super) fn caller(api: &Api, who: &Principal, headers: &HeaderMap, other: Interface) -> Caller {
+pub(super) fn caller(api: &Api, who: &Principal, sees: &Sees, headers: &HeaderMap, other: Interface) -> Caller {
     let session = headers.get(header::AUTHORIZATION).is_none() && cookie(headers).is_some();
     let interface = if session && other == Interface::Api { Interface::Console } else { other };
-    Caller::new(&api.shared.tenant, &who.name, interface)
+    Caller::new(&api.shared.tenant, &who.name, interface).seeing(sees)
 }
 
 /// Findings with their places.
@@ -354,14 +355,16 @@ pub(super) fn objects(answer: &Answer) -> Result<Vec<u8>, HuntError> {
 pub async fn hunting_run(
     State(api): State<Api>,
     Extension(who): Extension<Principal>,
+    Extension(sees): Extension<Sees>,
     headers: HeaderMap,
     Body(body): Body<RunBody>,
 ) -> Result<Response, ApiError> {
-    let caller = caller(&api, &who, &headers, Interface::Api);
+    let caller = caller(&api, &who, &sees, &headers, Interface::Api);
     let failed = |error| problem(&body.query, error);
     let wanted = request(&body.query, body.timespan.as_deref()).map_err(failed)?;
     let wanted = HuntRequest { id: body.id, rows_max: body.rows_max, ..wanted };
     let answer = api.hunting.run(wanted, &caller).await.map_err(failed)?;
+    crate::access::audit::count(answer.row_count());
     let text = body.query.clone();
     let bytes = tokio::task::spawn_blocking(move || written(&text, &answer)).await;
     let bytes = bytes.map_err(|_| failed(HuntError::Task))?.map_err(failed)?;
@@ -374,13 +377,14 @@ pub async fn hunting_run(
 pub async fn hunting_export(
     State(api): State<Api>,
     Extension(who): Extension<Principal>,
+    Extension(sees): Extension<Sees>,
     Query(kind): Query<ExportQuery>,
     Body(body): Body<RunBody>,
 ) -> Result<Response, ApiError> {
     let format = Format::parse(&kind.format)
         .ok_or_else(|| ApiError::with(Kind::BadQuery, "format must be csv, json, ndjson or parquet"))?;
     // Whoever exports wants all rows: the cap of programs holds, whoever asks.
-    let caller = Caller::new(&api.shared.tenant, &who.name, Interface::Api);
+    let caller = Caller::new(&api.shared.tenant, &who.name, Interface::Api).seeing(&sees);
     let failed = |error| problem(&body.query, error);
     let wanted = request(&body.query, body.timespan.as_deref()).map_err(failed)?;
     let wanted = HuntRequest { id: body.id, rows_max: body.rows_max, ..wanted };

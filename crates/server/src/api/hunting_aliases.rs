@@ -3,6 +3,7 @@
 use super::Api;
 use super::hunting::{caller, objects, problem, request};
 use super::problem::{ApiError, Kind};
+use crate::access::Sees;
 use crate::hunting::answer::vendor_type;
 use crate::hunting::{Answer, HuntError, Interface};
 use crate::identity::Principal;
@@ -80,6 +81,7 @@ pub fn error(error: &ApiError) -> Response {
 async fn answered(
     api: &Api,
     who: &Principal,
+    sees: &Sees,
     headers: &HeaderMap,
     body: &[u8],
     interface: Interface,
@@ -88,8 +90,9 @@ async fn answered(
         .map_err(|_| ApiError::with(Kind::BadBody, "the body must be JSON with the text `Query`"))?;
     let failed = |error| problem(&body.query, error);
     let wanted = request(&body.query, body.timespan.as_deref()).map_err(failed)?;
-    let caller = caller(api, who, headers, interface);
+    let caller = caller(api, who, sees, headers, interface);
     let answer = api.hunting.run(wanted, &caller).await.map_err(failed)?;
+    crate::access::audit::count(answer.row_count());
     let bytes_max = api.hunting.settings().result_bytes_max;
     if answer.completeness.byte_cap.is_some() {
         return Err(failed(HuntError::ResultTooLarge { bytes_max }));
@@ -164,10 +167,11 @@ macro_rules! alias {
         pub async fn $name(
             State(api): State<Api>,
             Extension(who): Extension<Principal>,
+            Extension(sees): Extension<Sees>,
             headers: HeaderMap,
             body: Bytes,
         ) -> Response {
-            match answered(&api, &who, &headers, &body, $interface).await {
+            match answered(&api, &who, &sees, &headers, &body, $interface).await {
                 Ok(response) => response,
                 Err(failed) => error(&failed),
             }

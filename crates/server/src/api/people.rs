@@ -4,6 +4,7 @@ use super::Api;
 use super::auth::{COOKIE, cookie};
 use super::extract::{Body, Id, Query};
 use super::problem::{ApiError, Kind};
+use crate::access::{Action, Rights};
 use crate::identity::{Principal, SignInError};
 use axum::extract::{ConnectInfo, FromRequestParts, State};
 use axum::http::request::Parts;
@@ -14,6 +15,7 @@ use garrison_model::{Page, Problem, Role};
 use garrison_telemetry::json::time_text;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// Who is signed in.
@@ -33,6 +35,8 @@ pub struct UserView {
     name: String,
     role: Role,
     password_set: bool,
+    /// Whether the user may not sign in.
+    disabled: bool,
 }
 
 /// Name and password.
@@ -64,6 +68,14 @@ pub struct PasswordBody {
 pub struct UserBody {
     name: String,
     role: Role,
+}
+
+/// Whether a user may sign in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserSwitchBody {
+    /// Whether it may not.
+    disabled: bool,
 }
 
 /// A one-time sign-in link.
@@ -117,10 +129,16 @@ pub struct EnrolmentTokenView {
 pub struct ApiTokenBody {
     /// What it is for.
     name: String,
-    /// Role.
-    role: Role,
+    /// Role; `admin` unless given, which only makes sense with a scope.
+    role: Option<Role>,
     /// Hours it holds; without end unless told otherwise.
     expires_hours: Option<i64>,
+    /// Actions: the token may do no other ones, whatever its role gives. Needed where there is no role.
+    #[serde(default)]
+    scope: Vec<Action>,
+    /// Ids of device groups: the token sees no other devices.
+    #[serde(default)]
+    device_groups: Vec<String>,
 }
 
 /// An API token.
@@ -132,6 +150,10 @@ pub struct ApiTokenView {
     role: Role,
     created_time: String,
     expires_time: Option<String>,
+    /// Actions that it is bound to; empty: its role's.
+    scope: Vec<Action>,
+    /// Device groups that it is bound to; empty: all devices.
+    device_groups: Vec<String>,
     /// The token's text; only when it is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -162,6 +184,7 @@ fn view(principal: &Principal) -> SessionView {
             name: principal.name.clone(),
             role: principal.role,
             password_set: principal.password_set,
+            disabled: false,
         },
         signed_in: true,
         password_set: principal.password_set,
@@ -196,6 +219,7 @@ pub async fn session_create(
     Peer(ip): Peer,
     Body(body): Body<SignInBody>,
 ) -> Result<Response, ApiError> {
+    crate::access::audit::who(&body.user);
     let signed = api.shared.identity.sign_in(&body.user, &body.password, ip, crate::now()).await;
     signed.map(with_cookie).map_err(|e| sign_in_error(e, Kind::SignInFailed))
 }
@@ -209,7 +233,10 @@ pub async fn session_link(
     Body(body): Body<LinkBody>,
 ) -> Result<Response, ApiError> {
     let signed = api.shared.identity.sign_in_link(&body.link, ip, crate::now()).await;
-    signed.map(with_cookie).map_err(|e| sign_in_error(e, Kind::SignInFailed))
+    signed
+        .inspect(|signed| crate::access::audit::who(&signed.principal.name))
+        .map(with_cookie)
+        .map_err(|e| sign_in_error(e, Kind::SignInFailed))
 }
 
 /// Signs out.
@@ -251,7 +278,13 @@ pub async fn user_list(
 }
 
 fn user_view(user: crate::identity::UserRecord) -> UserView {
-    UserView { id: Some(user.id.to_string()), name: user.name, role: user.role, password_set: user.password_set }
+    UserView {
+        id: Some(user.id.to_string()),
+        name: user.name,
+        role: user.role,
+        password_set: user.password_set,
+        disabled: user.disabled,
+    }
 }
 
 /// Makes a user; the answer holds a one-time link to sign in with.
@@ -259,18 +292,50 @@ fn user_view(user: crate::identity::UserRecord) -> UserView {
     responses((status = 201, body = UserCreated), (status = 400, body = Problem), (status = 409, body = Problem)))]
 pub async fn user_create(
     State(api): State<Api>,
+    Extension(rights): Extension<Arc<Rights>>,
     Body(body): Body<UserBody>,
 ) -> Result<(StatusCode, Json<UserCreated>), ApiError> {
     let now = crate::now();
+    api.shared.access.may_give(&rights, body.role.as_str(), now).await?;
+    crate::access::audit::target(format!("users/{}", body.name));
     let user = api.shared.identity.user_create(&body.name, body.role, now).await?;
     let link = api.shared.identity.link_create(&user.name, now).await?;
     Ok((StatusCode::CREATED, Json(UserCreated { user: user_view(user), link })))
 }
 
+/// Disables a user, whose sessions end at once, or lets it in again.
+#[utoipa::path(patch, path = "/users/{name}", tag = "users", params(("name" = String, Path,)), request_body = UserSwitchBody,
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn user_patch(
+    State(api): State<Api>,
+    Extension(rights): Extension<Arc<Rights>>,
+    Id(name): Id<String>,
+    Body(body): Body<UserSwitchBody>,
+) -> Result<StatusCode, ApiError> {
+    governs(&api, &rights, &name).await?;
+    api.shared.access.user_switch(&name, body.disabled).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whoever lets somebody in, or shuts him out, must have what he has: a link to an owner's account is an owner's rights.
+async fn governs(api: &Api, rights: &Rights, name: &str) -> Result<(), ApiError> {
+    let now = crate::now();
+    let Some(user) = api.shared.identity.user_fetch(name).await? else {
+        return Err(ApiError::with(Kind::NotFound, "there is no such user"));
+    };
+    let theirs = api.shared.access.rights(&user.into(), now).await?;
+    Ok(crate::access::Access::may_give_actions(rights, &theirs.actions())?)
+}
+
 /// A new one-time link for a user.
 #[utoipa::path(post, path = "/users/{name}/link", tag = "users", params(("name" = String, Path,)),
     responses((status = 201, body = LinkView), (status = 404, body = Problem)))]
-pub async fn user_link(State(api): State<Api>, Id(name): Id<String>) -> Result<(StatusCode, Json<LinkView>), ApiError> {
+pub async fn user_link(
+    State(api): State<Api>,
+    Extension(rights): Extension<Arc<Rights>>,
+    Id(name): Id<String>,
+) -> Result<(StatusCode, Json<LinkView>), ApiError> {
+    governs(&api, &rights, &name).await?;
     let link = api.shared.identity.link_create(&name, crate::now()).await?;
     Ok((StatusCode::CREATED, Json(LinkView { link })))
 }
@@ -318,13 +383,19 @@ pub async fn enrolment_token_delete(State(api): State<Api>, Id(id): Id<String>) 
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn api_token_view(t: crate::identity::ApiTokenRecord, token: Option<String>) -> ApiTokenView {
+fn api_token_view(
+    t: crate::identity::ApiTokenRecord,
+    (scope, device_groups): (Vec<Action>, Vec<String>),
+    token: Option<String>,
+) -> ApiTokenView {
     ApiTokenView {
         id: t.id,
         name: t.name,
         role: t.role,
         created_time: time_text(t.created),
         expires_time: t.expires.map(time_text),
+        scope,
+        device_groups,
         token,
     }
 }
@@ -333,7 +404,14 @@ fn api_token_view(t: crate::identity::ApiTokenRecord, token: Option<String>) -> 
 #[utoipa::path(get, path = "/api-tokens", tag = "tokens", responses((status = 200, body = Page<ApiTokenView>)))]
 pub async fn api_token_list(State(api): State<Api>) -> Result<Json<Page<ApiTokenView>>, ApiError> {
     let all = api.shared.identity.api_token_list().await?;
-    let items: Vec<_> = all.into_iter().map(|t| api_token_view(t, None)).collect();
+    let mut scopes = api.shared.access.token_scopes().await?;
+    let items: Vec<_> = all
+        .into_iter()
+        .map(|t| {
+            let scope = scopes.remove(&t.id).unwrap_or_default();
+            api_token_view(t, scope, None)
+        })
+        .collect();
     Ok(Json(Page { total: Some(items.len() as i64), items, next_cursor: None }))
 }
 
@@ -342,10 +420,36 @@ pub async fn api_token_list(State(api): State<Api>) -> Result<Json<Page<ApiToken
     responses((status = 201, body = ApiTokenView), (status = 400, body = Problem)))]
 pub async fn api_token_create(
     State(api): State<Api>,
+    Extension(rights): Extension<Arc<Rights>>,
     Body(body): Body<ApiTokenBody>,
 ) -> Result<(StatusCode, Json<ApiTokenView>), ApiError> {
-    let made = api.shared.identity.api_token_create(&body.name, body.role, body.expires_hours, crate::now()).await?;
-    Ok((StatusCode::CREATED, Json(api_token_view(made.1, Some(made.0)))))
+    let (now, access) = (crate::now(), &api.shared.access);
+    let role = match (body.role, body.scope.is_empty()) {
+        (Some(role), _) => role,
+        (None, false) => Role::Admin,
+        (None, true) => return Err(ApiError::with(Kind::Invalid, "a token has a role, a scope, or both")),
+    };
+    if body.scope.is_empty() {
+        access.may_give(&rights, role.as_str(), now).await?;
+    } else {
+        crate::access::Access::may_give_actions(&rights, &body.scope)?;
+    }
+    let groups = access.device_groups(now).await?;
+    if let Some(unknown) = body.device_groups.iter().find(|id| !groups.iter().any(|g| g.id == **id)) {
+        let id: String = unknown.chars().take(60).collect();
+        return Err(ApiError::with(Kind::NotFound, format!("there is no device group `{id}`")));
+    }
+    let (text, record) = api.shared.identity.api_token_create(&body.name, role, body.expires_hours, now).await?;
+    if !body.scope.is_empty() || !body.device_groups.is_empty() {
+        let bound = access.token_scope_set(&record.id, &body.scope, &body.device_groups).await;
+        if let Err(error) = bound {
+            // A token that could not be bound must not go about free.
+            api.shared.identity.api_token_revoke(&record.id).await?;
+            return Err(error.into());
+        }
+    }
+    crate::access::audit::target(format!("api-tokens/{}", record.id));
+    Ok((StatusCode::CREATED, Json(api_token_view(record, (body.scope, body.device_groups), Some(text)))))
 }
 
 /// Revokes an API token.

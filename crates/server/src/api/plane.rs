@@ -4,6 +4,7 @@ use super::Api;
 use super::cursor::Cursor;
 use super::extract::{Body, Query, limit, one};
 use super::problem::{ApiError, Kind};
+use crate::access::Sees;
 use crate::identity::Principal;
 use crate::plane::fleet_file::{Applied, FleetFile};
 use crate::plane::{
@@ -170,8 +171,14 @@ pub async fn geography_list(State(api): State<Api>) -> Json<Page<GeographyLine>>
 
 /// All subscriptions, by name.
 #[utoipa::path(get, path = "/subscriptions", tag = "plane", responses((status = 200, body = Page<Subscription>)))]
-pub async fn subscription_list(State(api): State<Api>) -> Result<Json<Page<Subscription>>, ApiError> {
-    Ok(whole(api.shared.plane.subscriptions(&api.shared.tenant, crate::now()).await?))
+pub async fn subscription_list(
+    State(api): State<Api>,
+    Extension(sees): Extension<Sees>,
+) -> Result<Json<Page<Subscription>>, ApiError> {
+    let mut all = api.shared.plane.subscriptions(&api.shared.tenant, crate::now()).await?;
+    all.retain(|s| sees.subscription(&s.id));
+    crate::access::audit::count(all.len());
+    Ok(whole(all))
 }
 
 /// Makes a subscription, or brings the one with this id to what is sent: the same twice changes nothing.
@@ -318,6 +325,7 @@ fn filter(q: &MachineQuery) -> Result<MachineFilter, ApiError> {
         resource: one(q.resource_id.as_deref(), "resourceId")?,
         part: q.q.clone().filter(|p| !p.is_empty()),
         devices: devices(q.device.as_deref())?,
+        sees: None,
     })
 }
 
@@ -326,9 +334,10 @@ fn filter(q: &MachineQuery) -> Result<MachineFilter, ApiError> {
     responses((status = 200, body = Page<Machine>), (status = 400, body = Problem)))]
 pub async fn machine_list(
     State(api): State<Api>,
+    Extension(sees): Extension<Sees>,
     Query(q): Query<MachineQuery>,
 ) -> Result<Json<Page<Machine>>, ApiError> {
-    let (filter, limit) = (filter(&q)?, limit(q.limit)?);
+    let (filter, limit) = (MachineFilter { sees: Some(sees), ..filter(&q)? }, limit(q.limit)?);
     let after = match q.cursor.as_deref() {
         None => None,
         Some(text) => Some(Cursor::decode(MACHINES, text).ok_or_else(|| ApiError::new(Kind::BadCursor))?),
@@ -339,6 +348,7 @@ pub async fn machine_list(
     let mut items = api.shared.plane.machines(tenant, &filter, after, limit + 1, crate::now()).await?;
     let more = items.len() > limit;
     items.truncate(limit);
+    crate::access::audit::count(items.len());
     let next_cursor = items
         .last()
         .filter(|_| more)
@@ -360,10 +370,14 @@ pub async fn machine_get(State(api): State<Api>, Path(id): Path<String>) -> Resu
 pub async fn machine_patch(
     State(api): State<Api>,
     Extension(who): Extension<Principal>,
+    Extension(sees): Extension<Sees>,
     Path(id): Path<String>,
     Body(body): Body<MachineBody>,
 ) -> Result<Json<Machine>, ApiError> {
     let id: MachineId = part(&id)?;
+    if body.resource_id.as_ref().is_some_and(|to| !sees.subscription(&to.subscription)) {
+        return Err(ApiError::with(Kind::NotFound, "there is no such subscription"));
+    }
     let machine = change!(api, who, |c| {
         if let Some(to) = &body.resource_id {
             c.machine_move(&id, to).await?;

@@ -42,6 +42,8 @@ problems! {
     NotSignedIn = "not_signed_in" 401 "Nobody is signed in.", "sign in, or send `Authorization: Bearer gat_…`";
     SignInFailed = "sign_in_failed" 401 "Name, password or link is wrong or no longer valid.", "try again, or ask an administrator for a link (`garrison user link NAME`)";
     Forbidden = "not_allowed" 403 "This role may not do that.", "ask an administrator";
+    TokenScope = "token_scope" 403 "The token's scope does not hold this action.", "make a token whose scope holds it";
+    Escalation = "access_escalation" 403 "Nobody gives away what he does not have.", "ask an owner";
     HeaderMissing = "request_header_missing" 403 "A change with a session cookie needs the header `X-Garrison-Request: 1`.", "send the header, or use an API token";
     NotFound = "not_found" 404 "There is nothing here.", "check the id; what belongs to another tenant is not found either";
     MethodNotAllowed = "method_not_allowed" 405 "This address does not take that method.", "see /api/openapi.json";
@@ -72,6 +74,11 @@ problems! {
     NotEmpty = "not_empty" 409 "It holds machines still.", "move or remove the machines first";
     PreviewStale = "preview_stale" 409 "The machines have changed since the preview.", "look at a new preview";
     FleetFileRefused = "fleet_file_not_valid" 400 "The fleet file cannot be applied.", "see docs/reference/plane.md; nothing was changed";
+    LastOwner = "last_owner" 409 "Nobody would own the tenant.", "make somebody else an owner first";
+    OidcOff = "oidc_off" 404 "Sign-in through a provider is not configured.", "set the section [oidc] of the configuration";
+    OidcRefused = "oidc_refused" 403 "The provider's account may not sign in here.", "ask an administrator; docs/guides/access.md has the rules";
+    OidcFailed = "oidc_failed" 502 "Sign-in through the provider failed.", "try again; the server's log has the cause";
+    AuditDown = "audit_unavailable" 503 "The audit log cannot be written, so nothing is answered.", "try again; the server's log has the cause";
     Internal = "internal" 500 "The server failed.", "try again; the server's log has the cause";
     Busy = "busy" 503 "The server is busy.", "try again in a moment";
     Timeout = "timeout" 504 "The request took too long.", "ask for less, such as a shorter time";
@@ -304,6 +311,22 @@ impl From<crate::identity::Error> for ApiError {
             Error::UserExists(_) => Self::with(Kind::Conflict, text),
             Error::NotFound { .. } => Self::with(Kind::NotFound, text),
             Error::Invalid(_) => Self::with(Kind::Invalid, text),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<crate::access::AccessError> for ApiError {
+    fn from(error: crate::access::AccessError) -> Self {
+        use crate::access::AccessError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown(_) => Self::with(Kind::NotFound, text),
+            E::Exists(_) => Self::with(Kind::Conflict, text),
+            E::Value(_) => Self::with(Kind::Invalid, text),
+            E::Escalation(_) => Self::with(Kind::Escalation, text),
+            E::LastOwner => Self::with(Kind::LastOwner, text),
+            E::Plane(error) => error.into(),
             other => Self::internal(&other),
         }
     }

@@ -186,6 +186,17 @@ impl Client {
         self.answer(self.request(Method::GET, path)).await
     }
 
+    /// `GET`, as text.
+    pub async fn text(&self, path: &str) -> Result<String, CliError> {
+        let response = self.request(Method::GET, path).send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+        if !status.is_success() {
+            return Err(CliError::Refused(problem(status, &body)));
+        }
+        String::from_utf8(body.into()).map_err(|_| CliError::Answer("no text".to_owned()))
+    }
+
     /// `GET`, as one of the model's types.
     pub async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
         typed(self.get(path).await?)

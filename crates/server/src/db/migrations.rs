@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = migrations![
     30 "0030_plane",
     31 "0031_metering",
     40 "0040_connect",
+    50 "0050_access",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

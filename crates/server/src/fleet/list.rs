@@ -8,6 +8,8 @@ use garrison_model::{Device, DeviceId, Micros, Page, SensorHealthState};
 pub struct DeviceFilter {
     /// Only these states; empty: all.
     pub health: Vec<SensorHealthState>,
+    /// Only these; `None`: all.
+    pub seen: Option<std::collections::HashSet<DeviceId>>,
     /// Part of the name, an address, a tag or the id; case does not matter.
     pub q: Option<String>,
     /// `name`, `lastSeen`, `firstSeen`; `-` before it turns it round.
@@ -36,7 +38,8 @@ impl Fleet {
                 .values()
                 .filter(|e| {
                     let r = &e.record;
-                    (filter.health.is_empty() || filter.health.contains(&e.health(now, self.inactive_after)))
+                    filter.seen.as_ref().is_none_or(|seen| seen.contains(&r.id))
+                        && (filter.health.is_empty() || filter.health.contains(&e.health(now, self.inactive_after)))
                         && (q.is_empty()
                             || r.facts.host_name.to_lowercase().contains(&q)
                             || r.id.as_str().starts_with(&q)

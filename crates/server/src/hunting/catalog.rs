@@ -3,6 +3,7 @@
 use super::TimeRange;
 use super::profiles;
 use super::remote::Remote;
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::provider_as_source;
@@ -13,11 +14,22 @@ use garrison_lake::Lake;
 use garrison_lake::TableSpec;
 use garrison_lake::provider::{LakeTableProvider, ScanFigures};
 use garrison_lake::spec::{INGEST_COLUMN, TIME_COLUMN};
-use garrison_model::TenantId;
+use garrison_model::{DeviceId, TenantId};
 use garrison_telemetry::ColumnType;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+/// Column that says of which device a row is.
+const DEVICE_COLUMN: &str = "DeviceId";
+/// Tables without such a column that hold nothing of a customer.
+const COMMON: &[&str] = &[
+    "DeviceBaselineComplianceAssessmentKB",
+    "DeviceTvmBrowserExtensionsKB",
+    "DeviceTvmInfoGatheringKB",
+    "DeviceTvmSecureConfigurationAssessmentKB",
+    "DeviceTvmSoftwareVulnerabilitiesKB",
+];
 
 /// Shapes of all tables; the same for every tenant.
 static SHAPES: LazyLock<HashMap<&'static str, Arc<TableShape>>> = LazyLock::new(|| {
@@ -65,6 +77,8 @@ pub struct TenantCatalog {
     /// Read instead of the lake.
     remote: Option<Arc<Remote>>,
     bounds: Bounds,
+    /// Devices whose rows may be seen, in order; `None`: all.
+    devices: Option<Arc<Vec<String>>>,
     figures: Arc<ScanFigures>,
     providers: Mutex<HashMap<String, Arc<dyn TableProvider>>>,
 }
@@ -87,6 +101,7 @@ impl TenantCatalog {
             lake,
             remote: None,
             bounds: Bounds::default(),
+            devices: None,
             figures: Arc::default(),
             providers: Mutex::default(),
         }
@@ -98,6 +113,15 @@ impl TenantCatalog {
         Self { remote: Some(remote), ..self }
     }
 
+    /// The same with the rows of these devices only. Like the tenant's, this bound is a part of the tables, and no query
+    /// can step around it.
+    #[must_use]
+    pub(crate) fn seeing(&self, devices: &HashSet<DeviceId>) -> Self {
+        let mut ids: Vec<String> = devices.iter().map(ToString::to_string).collect();
+        ids.sort_unstable();
+        Self { devices: Some(Arc::new(ids)), ..self.bounded(self.bounds.clone()) }
+    }
+
     /// The same with time bounds.
     #[must_use]
     pub(crate) fn bounded(&self, bounds: Bounds) -> Self {
@@ -106,6 +130,7 @@ impl TenantCatalog {
             lake: Arc::clone(&self.lake),
             remote: self.remote.clone(),
             bounds,
+            devices: self.devices.clone(),
             figures: Arc::default(),
             providers: Mutex::default(),
         }
@@ -142,6 +167,25 @@ impl TenantCatalog {
         }))
     }
 
+    /// What hides rows of a table from the caller. A table that does not say of which device a row is, is hidden whole,
+    /// unless it holds common knowledge.
+    fn hides(&self, name: &str, schema: &SchemaRef) -> Option<Expr> {
+        let devices = self.devices.as_ref()?;
+        if schema.column_with_name(DEVICE_COLUMN).is_some() {
+            let ids = devices.iter().map(|id| lit(id.as_str())).collect();
+            return Some(ident(DEVICE_COLUMN).in_list(ids, false));
+        }
+        (!COMMON.contains(&name)).then(|| lit(false))
+    }
+
+    /// The rows that the caller may see, without time bounds.
+    pub(super) fn seen(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let table = self.table(name)?;
+        let Some(filter) = self.hides(name, &table.schema()) else { return Some(table) };
+        let plan = LogicalPlanBuilder::scan(name, provider_as_source(table), None).ok()?.filter(filter).ok()?;
+        Some(Arc::new(ViewTable::new(plan.build().ok()?, None)))
+    }
+
     fn bounded_table(&self, name: &str) -> Option<Arc<dyn TableProvider>> {
         let table = self.table(name)?;
         let schema = table.schema();
@@ -154,6 +198,7 @@ impl TenantCatalog {
         if schema.column_with_name(INGEST_COLUMN).is_some() {
             filters.extend(within(INGEST_COLUMN, self.bounds.ingested));
         }
+        filters.extend(self.hides(name, &schema));
         if filters.is_empty() || table.snapshot().is_none() {
             return Some(table);
         }

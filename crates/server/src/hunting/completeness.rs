@@ -7,9 +7,9 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use garrison_kql::TableUse;
 use garrison_lake::{Lake, ScanRequest, StreamGap};
-use garrison_model::Micros;
+use garrison_model::{DeviceId, Micros};
 use garrison_telemetry::TextColumn;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use utoipa::ToSchema;
 
 /// Devices that a statement lists; the rest is counted.
@@ -116,6 +116,18 @@ impl Hunting {
         caps: Caps,
         now: Micros,
     ) -> Result<Completeness, HuntError> {
+        self.completeness_seen(tables, bound, caps, now, None)
+    }
+
+    /// The same for a caller who sees only some devices: nothing is told of the other ones.
+    pub(crate) fn completeness_seen(
+        &self,
+        tables: &[TableUse],
+        bound: TimeRange,
+        caps: Caps,
+        now: Micros,
+        seen: Option<&HashSet<DeviceId>>,
+    ) -> Result<Completeness, HuntError> {
         let range = range_of(tables, bound);
         let to = range.to.map_or(now, |to| to.min(now));
         if let Some(remote) = &self.remote {
@@ -150,6 +162,9 @@ impl Hunting {
                     device.offline = Some(Offline { since: rfc3339(last) });
                 }
             }
+        }
+        if let Some(seen) = seen {
+            devices.retain(|id, _| id.parse().is_ok_and(|id: DeviceId| seen.contains(&id)));
         }
         for (id, device) in &mut devices {
             device.device_id.clone_from(id);

@@ -209,7 +209,7 @@ impl Hunting {
     /// Plans a query and begins to run it; its rows come from [`Hunt::next`].
     pub async fn open(self: &Arc<Self>, request: HuntRequest, caller: &Caller) -> Result<Hunt, HuntError> {
         self.check_text(&request.text)?;
-        let catalog = self.catalog(&caller.tenant)?;
+        let catalog = self.catalog_of(caller)?;
         let now = request.now.unwrap_or_else(crate::now);
         let turn = self.turn(&request, caller)?;
         let rows_cap = match caller.interface {
@@ -404,7 +404,9 @@ impl Hunt {
         let hunting = Arc::clone(&self.turn.hunting);
         let (tables, range, caps) = (std::mem::take(&mut self.tables), self.range, self.caps);
         let now = crate::now();
-        let stated = tokio::task::spawn_blocking(move || hunting.completeness(&tables, range, caps, now)).await;
+        let seen = self.turn.running.caller.devices.clone();
+        let stating = move || hunting.completeness_seen(&tables, range, caps, now, seen.as_deref());
+        let stated = tokio::task::spawn_blocking(stating).await;
         let completeness = match stated {
             Ok(Ok(completeness)) => completeness,
             Ok(Err(error)) => {

@@ -66,7 +66,7 @@ pub(super) fn provider(catalog: &TenantCatalog) -> Option<Arc<dyn TableProvider>
 fn plan(catalog: &TenantCatalog) -> Result<Option<LogicalPlan>> {
     let mut all: Option<LogicalPlanBuilder> = None;
     for (name, executable) in SOURCES {
-        let Some(table) = catalog.table(name) else { return Ok(None) };
+        let Some(table) = catalog.seen(name) else { return Ok(None) };
         let text = |column: &str| cast(coalesce(vec![ident(column), lit("")]), DataType::Utf8View).alias(column);
         let part = LogicalPlanBuilder::scan(*name, provider_as_source(table), None)?
             .project(vec![

@@ -438,6 +438,12 @@ impl Caller {
     /// A caller of the HTTP API.
     #[must_use]
     pub fn new(tenant: &TenantId, user: &str, interface: Interface) -> Self {
-        Self { tenant: tenant.clone(), user: user.to_owned(), interface }
+        Self { tenant: tenant.clone(), user: user.to_owned(), interface, devices: None }
+    }
+
+    /// The same with what its roles reach.
+    #[must_use]
+    pub fn seeing(self, sees: &crate::access::Sees) -> Self {
+        Self { devices: sees.devices().map(Arc::new), ..self }
     }
 }

@@ -12,6 +12,8 @@ pub enum TokenKind {
     Sensor,
     /// Machines, by `garrison-connect`; the sensor follows by itself.
     Connector,
+    /// Programs that use the API.
+    Api,
 }
 
 impl TokenKind {
@@ -19,6 +21,7 @@ impl TokenKind {
         match self {
             Self::Sensor => "/enrolment-tokens",
             Self::Connector => "/connector-tokens",
+            Self::Api => "/api-tokens",
         }
     }
 }
@@ -46,6 +49,15 @@ pub enum TokenCommand {
         /// Connector tokens: only into this resource group.
         #[arg(long)]
         resource_group: Option<String>,
+        /// API tokens: actions that it is bound to, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        scope: Vec<String>,
+        /// API tokens: `reader`, `analyst` or `admin`; without it, only what --scope says.
+        #[arg(long)]
+        role: Option<Role>,
+        /// API tokens: ids of device groups that it is bound to, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        device_groups: Vec<String>,
     },
     /// All tokens.
     List {
@@ -69,12 +81,23 @@ pub enum UserCommand {
     /// All users.
     List,
     /// A new user; prints the link to sign in first.
-    Create {
+    #[command(alias = "create")]
+    Add {
         /// Name.
         name: String,
         /// `reader`, `analyst` or `admin`.
         #[arg(long, default_value = "reader")]
         role: Role,
+    },
+    /// Shuts a user out: sessions and links end at once.
+    Disable {
+        /// Name.
+        name: String,
+    },
+    /// Lets a user in again.
+    Enable {
+        /// Name.
+        name: String,
     },
     /// A one-time sign-in link for a user; it holds for an hour.
     Link {
@@ -88,7 +111,23 @@ pub enum UserCommand {
 pub async fn token_run(command: TokenCommand, globals: &Globals) -> Result<(), CliError> {
     let (client, printer) = (Client::connect(globals)?, Printer::new(globals.output));
     match command {
-        TokenCommand::Create { name, expires_hours, uses, kind, subscription, resource_group } => {
+        TokenCommand::Create { kind: TokenKind::Api, name, expires_hours, scope, role, device_groups, .. } => {
+            let body = json!({"name": name, "expiresHours": expires_hours, "scope": scope, "role": role,
+                "deviceGroups": device_groups});
+            let made = client.post(TokenKind::Api.path(), &body).await?;
+            if printer.is_table() {
+                printer.line(made["token"].as_str().unwrap_or_default());
+                eprintln!("The token holds for {expires_hours} hours. It is not shown again.");
+                return Ok(());
+            }
+            printer.json(&made)
+        }
+        TokenCommand::Create { scope, role, device_groups, .. }
+            if !scope.is_empty() || role.is_some() || !device_groups.is_empty() =>
+        {
+            Err(CliError::usage("only API tokens have a scope, a role and device groups", "add --kind api"))
+        }
+        TokenCommand::Create { name, expires_hours, uses, kind, subscription, resource_group, .. } => {
             let mut body = json!({"name": name, "expiresHours": expires_hours, "uses": uses});
             if kind == TokenKind::Connector {
                 body["subscription"] = json!(subscription);
@@ -109,6 +148,9 @@ pub async fn token_run(command: TokenCommand, globals: &Globals) -> Result<(), C
         }
         TokenCommand::List { kind } => {
             let all = client.get(kind.path()).await?;
+            if kind == TokenKind::Api {
+                return show(&printer, &all, &["id", "name", "role", "scope", "deviceGroups", "expiresTime"]);
+            }
             show(&printer, &all, &["id", "name", "expiresTime", "uses", "usesMax", "revoked"])
         }
         TokenCommand::Revoke { id, kind } => {
@@ -125,11 +167,21 @@ pub async fn user_run(command: UserCommand, globals: &Globals) -> Result<(), Cli
     match command {
         UserCommand::List => {
             let all = client.get("/users").await?;
-            show(&printer, &all, &["name", "role", "passwordSet"])
+            show(&printer, &all, &["name", "role", "passwordSet", "disabled"])
         }
-        UserCommand::Create { name, role } => {
+        UserCommand::Add { name, role } => {
             let made = client.post("/users", &json!({"name": name, "role": role})).await?;
             link_show(&client, &printer, &made)
+        }
+        UserCommand::Disable { name } => {
+            client.patch(&format!("/users/{name}"), &json!({"disabled": true})).await?;
+            eprintln!("User {name} is shut out.");
+            Ok(())
+        }
+        UserCommand::Enable { name } => {
+            client.patch(&format!("/users/{name}"), &json!({"disabled": false})).await?;
+            eprintln!("User {name} may sign in again.");
+            Ok(())
         }
         UserCommand::Link { name } => {
             let made = client.post(&format!("/users/{name}/link"), &json!({})).await?;

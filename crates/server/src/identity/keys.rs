@@ -1,4 +1,4 @@
-//! Key files: `ca.key` (PKCS #8 PEM), `ca.crt` (DER), `content.key` (32 bytes, hexadecimal).
+//! Key files: `ca.key` (PKCS #8 PEM), `ca.crt` (DER), `content.key` and `audit.key` (32 bytes, hexadecimal).
 
 use super::Error;
 use ed25519_dalek::SigningKey;
@@ -8,10 +8,10 @@ use rand::TryRngCore as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads the keys, making what is missing.
-pub(super) fn open(folder: &Path, now: Micros) -> Result<(Authority, SigningKey), Error> {
+pub(super) fn open(folder: &Path, now: Micros) -> Result<(Authority, SigningKey, SigningKey), Error> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("create", folder))?;
     let (key_path, certificate_path) = (folder.join("ca.key"), folder.join("ca.crt"));
     // The certificate is written last: a start that was cut off between the two leaves a key that nobody knows yet.
@@ -25,19 +25,20 @@ pub(super) fn open(folder: &Path, now: Micros) -> Result<(Authority, SigningKey)
         write(&certificate_path, &certificate)?;
         authority
     };
-    let content_path = folder.join("content.key");
-    let content = if content_path.exists() {
-        let text = std::fs::read_to_string(&content_path).map_err(failed("read", &content_path))?;
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| Error::KeyDamaged(content_path))?;
-        SigningKey::from_bytes(&bytes)
+    Ok((authority, signing(folder.join("content.key"))?, signing(folder.join("audit.key"))?))
+}
+
+/// Reads a signing key, making it where it is missing.
+fn signing(path: PathBuf) -> Result<SigningKey, Error> {
+    let mut bytes = [0; 32];
+    if path.exists() {
+        let text = std::fs::read_to_string(&path).map_err(failed("read", &path))?;
+        hex::decode_to_slice(text.trim(), &mut bytes).map_err(|_| Error::KeyDamaged(path))?;
     } else {
-        let mut bytes = [0; 32];
         rand::rngs::OsRng.try_fill_bytes(&mut bytes).map_err(|_| Error::Random)?;
-        write(&content_path, hex::encode(bytes).as_bytes())?;
-        SigningKey::from_bytes(&bytes)
-    };
-    Ok((authority, content))
+        write(&path, hex::encode(bytes).as_bytes())?;
+    }
+    Ok(SigningKey::from_bytes(&bytes))
 }
 
 fn failed<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + 'a {
@@ -69,11 +70,13 @@ mod tests {
     fn keys_are_made_once_and_read_by_their_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys");
-        let (first, content) = open(&keys, Micros(1_795_000_000_000_000)).unwrap();
-        let (second, again) = open(&keys, Micros(1_795_000_000_000_000)).unwrap();
+        let (first, content, audit) = open(&keys, Micros(1_795_000_000_000_000)).unwrap();
+        let (second, again, audit_again) = open(&keys, Micros(1_795_000_000_000_000)).unwrap();
         assert_eq!(first.certificate(), second.certificate());
         assert_eq!(content.to_bytes(), again.to_bytes());
-        for name in ["ca.key", "content.key"] {
+        assert_eq!(audit.to_bytes(), audit_again.to_bytes());
+        assert_ne!(audit.to_bytes(), content.to_bytes());
+        for name in ["ca.key", "content.key", "audit.key"] {
             assert_eq!(std::fs::metadata(keys.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
         }
     }

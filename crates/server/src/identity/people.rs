@@ -34,9 +34,11 @@ static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(HASHE
 pub struct Principal {
     /// The user; `None` for API tokens.
     pub user: Option<UserId>,
+    /// Id of the API token; `None` for users and for the local administrator.
+    pub token: Option<String>,
     /// Name of the user or token.
     pub name: String,
-    /// What they may do.
+    /// In one word, what they may do. Rights are worked out of assignments; behind the gate this is their summary.
     pub role: Role,
     /// Whether the user has a password.
     pub password_set: bool,
@@ -54,6 +56,8 @@ pub struct UserRecord {
     pub role: Role,
     /// Whether a password is set.
     pub password_set: bool,
+    /// Whether the user may not sign in.
+    pub disabled: bool,
     /// Since when, microseconds.
     #[serde(skip)]
     pub created: Micros,
@@ -135,6 +139,7 @@ fn read_user(row: &AnyRow) -> Result<(UserRecord, Option<String>), Error> {
         name: row.try_get("name")?,
         role: row.try_get::<String, _>("role")?.parse().map_err(|_| damaged())?,
         password_set: hash.is_some(),
+        disabled: row.try_get::<i64, _>("disabled")? != 0,
         created: Micros(row.try_get("created")?),
     };
     Ok((user, hash))
@@ -142,7 +147,7 @@ fn read_user(row: &AnyRow) -> Result<(UserRecord, Option<String>), Error> {
 
 impl From<UserRecord> for Principal {
     fn from(user: UserRecord) -> Self {
-        Self { user: Some(user.id), name: user.name, role: user.role, password_set: user.password_set }
+        Self { user: Some(user.id), token: None, name: user.name, role: user.role, password_set: user.password_set }
     }
 }
 
@@ -159,10 +164,11 @@ pub(super) async fn sweep(connection: &mut AnyConnection, now: Micros) -> Result
 impl Identity {
     /// All users, by name.
     pub async fn user_list(&self) -> Result<Vec<UserRecord>, Error> {
-        let rows =
-            sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users ORDER BY name LIMIT 10000")
-                .fetch_all(self.db.pool())
-                .await?;
+        let rows = sqlx::query(
+            "SELECT id, name, role, password_hash, created, disabled FROM identity_users ORDER BY name LIMIT 10000",
+        )
+        .fetch_all(self.db.pool())
+        .await?;
         rows.iter().map(|row| read_user(row).map(|(user, _)| user)).collect()
     }
 
@@ -172,7 +178,7 @@ impl Identity {
     }
 
     async fn user_with_hash(&self, name: &str) -> Result<Option<(UserRecord, Option<String>)>, Error> {
-        sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users WHERE name = $1")
+        sqlx::query("SELECT id, name, role, password_hash, created, disabled FROM identity_users WHERE name = $1")
             .bind(name.to_owned())
             .fetch_optional(self.db.pool())
             .await?
@@ -197,8 +203,9 @@ impl Identity {
             .execute(tx.conn())
             .await
             .map_err(|e| if is_unique_violation(&e) { Error::UserExists(name.to_owned()) } else { e.into() })?;
+        crate::access::store::assign_new_user(tx.conn(), &id, role, now).await?;
         tx.commit().await?;
-        Ok(UserRecord { id, name: name.to_owned(), role, password_set: false, created: now })
+        Ok(UserRecord { id, name: name.to_owned(), role, password_set: false, disabled: false, created: now })
     }
 
     /// A one-time sign-in link for a user: the secret that goes behind `/sign-in?link=`. It holds for an hour.
@@ -290,14 +297,24 @@ impl Identity {
     }
 
     async fn user_by_id(&self, id: &str) -> Result<Option<UserRecord>, Error> {
-        let row = sqlx::query("SELECT id, name, role, password_hash, created FROM identity_users WHERE id = $1")
-            .bind(id.to_owned())
-            .fetch_optional(self.db.pool())
-            .await?;
+        let row =
+            sqlx::query("SELECT id, name, role, password_hash, created, disabled FROM identity_users WHERE id = $1")
+                .bind(id.to_owned())
+                .fetch_optional(self.db.pool())
+                .await?;
         row.as_ref().map(|r| read_user(r).map(|(u, _)| u)).transpose()
     }
 
+    /// Opens a session for a user who proved himself elsewhere.
+    pub(crate) async fn sign_in_known(&self, id: &str, now: Micros) -> Result<SignedIn, SignInError> {
+        let user = self.user_by_id(id).await?.ok_or(SignInError::Wrong)?;
+        self.session_open(user, now).await
+    }
+
     async fn session_open(&self, user: UserRecord, now: Micros) -> Result<SignedIn, SignInError> {
+        if user.disabled {
+            return Err(SignInError::Wrong);
+        }
         let cookie = random_text::<32>()?;
         let mut tx = self.db.write().await?;
         sqlx::query("INSERT INTO identity_sessions (hash, user_id, created, last_used) VALUES ($1, $2, $3, $3)")
@@ -317,9 +334,9 @@ impl Identity {
         }
         let hash = hash_text(cookie);
         let row = sqlx::query(
-            "SELECT u.id, u.name, u.role, u.password_hash, u.created, s.last_used
+            "SELECT u.id, u.name, u.role, u.password_hash, u.created, u.disabled, s.last_used
              FROM identity_sessions s JOIN identity_users u ON u.id = s.user_id
-             WHERE s.hash = $1 AND s.last_used > $2 AND s.created > $3",
+             WHERE s.hash = $1 AND s.last_used > $2 AND s.created > $3 AND u.disabled = 0",
         )
         .bind(hash.clone())
         .bind(now.0 - SESSION_IDLE)
@@ -383,6 +400,55 @@ impl Identity {
     pub(super) fn is_local_token(&self, token: &str) -> bool {
         equal_in_constant_time(token.as_bytes(), self.local_token.as_bytes())
     }
+}
+
+/// Whether a user was disabled, or is gone.
+pub(crate) async fn is_disabled(db: &crate::db::Db, user: &UserId) -> Result<bool, sqlx::Error> {
+    let mut connection = db.pool().acquire().await?;
+    Ok(!is_enabled(&mut connection, user.as_str()).await?)
+}
+
+/// Whether a user is there and may sign in.
+pub(crate) async fn is_enabled(connection: &mut AnyConnection, id: &str) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query("SELECT disabled FROM identity_users WHERE id = $1")
+        .bind(id.to_owned())
+        .fetch_optional(connection)
+        .await?;
+    row.map_or(Ok(false), |row| Ok(row.try_get::<i64, _>(0)? == 0))
+}
+
+/// Disables a user and ends its sessions, or lets it in again; false if there is none.
+pub(crate) async fn switch(connection: &mut AnyConnection, name: &str, disabled: bool) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("UPDATE identity_users SET disabled = $1 WHERE name = $2")
+        .bind(i64::from(disabled))
+        .bind(name.to_owned())
+        .execute(&mut *connection)
+        .await?
+        .rows_affected();
+    if disabled {
+        for sql in [
+            "DELETE FROM identity_sessions WHERE user_id IN (SELECT id FROM identity_users WHERE name = $1)",
+            "DELETE FROM identity_links WHERE user_id IN (SELECT id FROM identity_users WHERE name = $1)",
+        ] {
+            sqlx::query(sql).bind(name.to_owned()).execute(&mut *connection).await?;
+        }
+    }
+    Ok(done > 0)
+}
+
+/// Names of all users, by id.
+pub(crate) async fn user_names(db: &crate::db::Db) -> Result<std::collections::HashMap<String, String>, sqlx::Error> {
+    let rows = sqlx::query("SELECT id, name FROM identity_users LIMIT 10000").fetch_all(db.pool()).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Id of the user of a name.
+pub(crate) async fn user_id(db: &crate::db::Db, name: &str) -> Result<Option<String>, sqlx::Error> {
+    let row = sqlx::query("SELECT id FROM identity_users WHERE name = $1")
+        .bind(name.to_owned())
+        .fetch_optional(db.pool())
+        .await?;
+    row.map(|row| row.try_get(0)).transpose()
 }
 
 /// An id of a token: 16 hexadecimal digits.

@@ -163,9 +163,9 @@ impl Identity {
         }
         if self.is_local_token(token) {
             let name = "local administrator".to_owned();
-            return Ok(Some(Principal { user: None, name, role: Role::Admin, password_set: false }));
+            return Ok(Some(Principal { user: None, token: None, name, role: Role::Admin, password_set: false }));
         }
-        let row = sqlx::query("SELECT name, role, expires FROM identity_api_tokens WHERE hash = $1")
+        let row = sqlx::query("SELECT id, name, role, expires FROM identity_api_tokens WHERE hash = $1")
             .bind(hash_text(token))
             .fetch_optional(self.db.pool())
             .await?;
@@ -174,7 +174,13 @@ impl Identity {
             return Ok(None);
         }
         let role = row.try_get::<String, _>("role")?.parse().map_err(|_| Error::Invalid("a stored role is damaged"))?;
-        Ok(Some(Principal { user: None, name: row.try_get("name")?, role, password_set: false }))
+        Ok(Some(Principal {
+            user: None,
+            token: Some(row.try_get("id")?),
+            name: row.try_get("name")?,
+            role,
+            password_set: false,
+        }))
     }
 
     /// A new enrolment token; its text is in the answer and nowhere else.

@@ -2,14 +2,14 @@
 
 use super::record::{IncidentRow, alert_read, alert_target, incident_target, parse_time, severity_number, time};
 use super::{CaseError, Incidents};
-use crate::db::Statement;
+use crate::db::{Dialect, Statement};
 use garrison_model::{
     Alert, AlertId, AlertStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus, IncidentSummary,
     RuleId, Severity,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a list is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +61,8 @@ pub struct IncidentFilter {
     pub assignee: Option<String>,
     /// Only with alerts on this device.
     pub device: Option<DeviceId>,
+    /// Only with alerts on these devices and on no other ones.
+    pub seen: Option<HashSet<DeviceId>>,
     /// Words in title, devices, users, tags.
     pub q: Option<String>,
     /// Changed since, microseconds.
@@ -84,6 +86,8 @@ pub struct AlertFilter {
     pub severity: Vec<Severity>,
     /// Device.
     pub device: Option<DeviceId>,
+    /// Only on these devices.
+    pub seen: Option<HashSet<DeviceId>>,
     /// Rule.
     pub rule: Option<RuleId>,
     /// Incident.
@@ -134,6 +138,18 @@ pub struct AuditEntry {
 fn in_list(query: &mut Statement, column: &str, values: impl Iterator<Item = String>) {
     query.push(" AND ").push(column).push(" IN (");
     query.push_list(values).push(")");
+}
+
+/// A list of devices as one value: there may be more of them than a statement has places.
+fn device_list(query: &mut Statement, dialect: Dialect, devices: &HashSet<DeviceId>) {
+    let ids: Vec<&str> = devices.iter().map(DeviceId::as_str).collect();
+    // Plain text: this cannot fail.
+    let list = serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned());
+    let (before, after) = match dialect {
+        Dialect::Sqlite => ("(SELECT value FROM json_each(", "))"),
+        Dialect::Postgres => ("(SELECT jsonb_array_elements_text(CAST(", " AS jsonb)))"),
+    };
+    query.push(before).push_bind(list).push(after);
 }
 
 fn severities(query: &mut Statement, values: &[Severity]) {
@@ -191,6 +207,17 @@ impl Incidents {
                 query.push_bind(self.tenant().as_str().to_owned()).push(" AND device_id = ");
                 query.push_bind(device.as_str().to_owned()).push(")");
             }
+            if let Some(seen) = &f.seen {
+                for word in ["IN", "NOT IN"] {
+                    query
+                        .push(" AND id ")
+                        .push(word)
+                        .push(" (SELECT incident_id FROM incidents_alert WHERE tenant_id = ");
+                    query.push_bind(self.tenant().as_str().to_owned()).push(" AND device_id ").push(word).push(" ");
+                    device_list(query, self.shared.db.dialect(), seen);
+                    query.push(")");
+                }
+            }
             if let Some(since) = f.since {
                 query.push(" AND updated >= ").push_bind(since);
             }
@@ -226,6 +253,10 @@ impl Incidents {
             }
             if let Some(device) = &f.device {
                 query.push(" AND device_id = ").push_bind(device.as_str().to_owned());
+            }
+            if let Some(seen) = &f.seen {
+                query.push(" AND device_id IN ");
+                device_list(query, self.shared.db.dialect(), seen);
             }
             if let Some(rule) = &f.rule {
                 query.push(" AND rule_id = ").push_bind(rule.as_str().to_owned());
@@ -289,6 +320,27 @@ impl Incidents {
             alerts.push(alert);
         }
         Ok(Incident { summary: row.summary, alerts, comments, correlation_reasons })
+    }
+
+    /// The device of an alert; `None` if there is no such alert.
+    pub async fn alert_device(&self, id: &AlertId) -> Result<Option<String>, CaseError> {
+        let row = sqlx::query("SELECT device_id FROM incidents_alert WHERE tenant_id = $1 AND id = $2")
+            .bind(self.tenant().as_str())
+            .bind(id.as_str().to_owned())
+            .fetch_optional(self.shared.db.pool())
+            .await?;
+        Ok(row.map(|row| row.try_get("device_id")).transpose()?)
+    }
+
+    /// The devices of an incident's alerts.
+    pub async fn incident_devices(&self, id: IncidentId) -> Result<Vec<String>, CaseError> {
+        let rows =
+            sqlx::query("SELECT DISTINCT device_id FROM incidents_alert WHERE tenant_id = $1 AND incident_id = $2")
+                .bind(self.tenant().as_str())
+                .bind(id.0)
+                .fetch_all(self.shared.db.pool())
+                .await?;
+        rows.iter().map(|row| Ok(row.try_get("device_id")?)).collect()
     }
 
     /// Record of changes of an incident, or of an alert, oldest first.

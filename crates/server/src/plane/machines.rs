@@ -91,7 +91,7 @@ pub struct ExtensionReport {
 }
 
 /// Which machines to list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct MachineFilter {
     /// Only in this subscription.
     pub subscription: Option<SubscriptionId>,
@@ -109,6 +109,8 @@ pub struct MachineFilter {
     pub part: Option<String>,
     /// Only those of these devices, where any are given.
     pub devices: Vec<DeviceId>,
+    /// Only what the caller may see.
+    pub sees: Option<crate::access::Sees>,
 }
 
 impl MachineFilter {
@@ -122,6 +124,7 @@ impl MachineFilter {
             && self.resource.as_ref().is_none_or(|r| *r == m.resource_id)
             && self.part.as_ref().is_none_or(|p| m.name.key().contains(&p.to_ascii_lowercase()))
             && (self.devices.is_empty() || m.device_id.as_ref().is_some_and(|d| self.devices.contains(d)))
+            && self.sees.as_ref().is_none_or(|sees| sees.machine(m))
     }
 }
 

@@ -1,0 +1,291 @@
+//! The audit log: who changed what, and which member of the staff read whose data.
+//!
+//! Entries form a chain ([`chain`]). One writer takes what waits, up to [`GROUP_MAX`] entries, and writes them in one
+//! transaction, so that a hundred readers cost one sync. An answer to a change is held back until its entry is durable;
+//! an answer to a read only until its entry is in the queue, which is bounded: a reader waits when it is full. What
+//! cannot be written is not answered.
+
+pub mod chain;
+
+use crate::db::{Db, DbError, Statement};
+use chain::{Draft, Entry, Head, SignedHead};
+use ed25519_dalek::SigningKey;
+use garrison_model::{Micros, TenantId};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Entries that wait: a second of the busiest server, about a megabyte.
+const WAITING_MAX: usize = 2_048;
+/// Entries written in one transaction.
+const GROUP_MAX: usize = 256;
+/// Tries to write a group before its requests are told.
+const TRIES: u32 = 3;
+
+/// The log does not take entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log cannot be written")]
+pub struct AuditDown;
+
+struct Waiting {
+    draft: Draft,
+    done: Option<oneshot::Sender<bool>>,
+}
+
+/// The log.
+pub struct Audit {
+    db: Db,
+    tenant: TenantId,
+    signer: SigningKey,
+    queue: mpsc::Sender<Waiting>,
+    writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audit").finish_non_exhaustive()
+    }
+}
+
+/// Which entries.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// By whom.
+    pub who: Option<String>,
+    /// `Read`, `Change`, `SignIn` or `Refused`.
+    pub kind: Option<String>,
+    /// Of this action.
+    pub action: Option<String>,
+    /// On this, such as `alert/…`.
+    pub target: Option<String>,
+    /// Not before.
+    pub from: Option<i64>,
+    /// Before.
+    pub to: Option<i64>,
+    /// Only numbers below this one.
+    pub before: Option<i64>,
+    /// Items.
+    pub limit: usize,
+}
+
+/// An entry as lists show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct AuditLine {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// SHA-256 of its line, hexadecimal.
+    pub hash: String,
+}
+
+impl Audit {
+    /// Starts the writer.
+    pub(super) fn start(db: Db, tenant: TenantId, signer: SigningKey) -> Self {
+        let (queue, waiting) = mpsc::channel(WAITING_MAX);
+        let stop = CancellationToken::new();
+        let writer = tokio::spawn(run(db.clone(), tenant.clone(), waiting, stop.clone()));
+        Self { db, tenant, signer, queue, writer: Mutex::new(Some(writer)), stop }
+    }
+
+    /// Writes an entry; comes back when it is durable.
+    pub async fn change(&self, draft: Draft) -> Result<(), AuditDown> {
+        let (done, written) = oneshot::channel();
+        self.queue.send(Waiting { draft, done: Some(done) }).await.map_err(|_| AuditDown)?;
+        match written.await {
+            Ok(true) => Ok(()),
+            _ => Err(AuditDown),
+        }
+    }
+
+    /// Hands an entry over; waits only while the queue is full.
+    pub async fn read(&self, draft: Draft) -> Result<(), AuditDown> {
+        self.queue.send(Waiting { draft, done: None }).await.map_err(|_| AuditDown)
+    }
+
+    /// For requests that were given up: the entry is written if there is room for it, and told of otherwise.
+    pub fn abandoned(&self, draft: Draft) {
+        if self.queue.try_send(Waiting { draft, done: None }).is_err() {
+            tracing::error!("an abandoned request has no entry in the audit log: its queue is full");
+        }
+    }
+
+    /// Writes what waits, and takes nothing more.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            let _ = writer.await;
+        }
+    }
+
+    /// Entries, newest first.
+    pub async fn list(&self, f: &AuditFilter) -> Result<Vec<AuditLine>, DbError> {
+        let mut query = Statement::new("SELECT line, hash FROM access_audit WHERE tenant_id = ");
+        query.push_bind(self.tenant.as_str().to_owned());
+        for (column, value) in [("who", &f.who), ("kind", &f.kind), ("action", &f.action), ("target", &f.target)] {
+            if let Some(value) = value {
+                query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
+            }
+        }
+        for (condition, value) in [(" AND at >= ", f.from), (" AND at < ", f.to), (" AND seq < ", f.before)] {
+            if let Some(value) = value {
+                query.push(condition).push_bind(value);
+            }
+        }
+        query.push(" ORDER BY seq DESC LIMIT ").push_bind(i64::try_from(f.limit).unwrap_or(i64::MAX));
+        let rows = query.build().fetch_all(self.db.pool()).await?;
+        let mut lines = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (line, hash): (String, String) = (row.try_get("line")?, row.try_get("hash")?);
+            // A line that was tampered with is for `verify` to tell of; a list leaves it out.
+            if let Ok(entry) = serde_json::from_str(&line) {
+                lines.push(AuditLine { entry, hash });
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Lines of the chain after a number, as they are exported.
+    pub async fn export(&self, after: i64, limit: i64) -> Result<Vec<String>, DbError> {
+        let rows = sqlx::query("SELECT line, hash FROM access_audit WHERE seq > $1 ORDER BY seq LIMIT $2")
+            .bind(after)
+            .bind(limit)
+            .fetch_all(self.db.pool())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let (line, hash): (String, String) = (row.try_get("line")?, row.try_get("hash")?);
+                Ok(chain::exported(&line, &hash))
+            })
+            .collect()
+    }
+
+    /// The head of the chain, signed as of now.
+    pub async fn head(&self, now: Micros) -> Result<SignedHead, DbError> {
+        let row = sqlx::query("SELECT seq, hash FROM access_audit_head WHERE id = 1").fetch_one(self.db.pool()).await?;
+        let head = Head {
+            tenant: self.tenant.to_string(),
+            seq: row.try_get("seq")?,
+            hash: row.try_get("hash")?,
+            time: crate::shared::rfc3339(now),
+        };
+        Ok(head.sign(&self.signer))
+    }
+}
+
+async fn run(db: Db, tenant: TenantId, mut waiting: mpsc::Receiver<Waiting>, stop: CancellationToken) {
+    let mut group = Vec::with_capacity(GROUP_MAX);
+    loop {
+        let count = tokio::select! {
+            count = waiting.recv_many(&mut group, GROUP_MAX) => count,
+            () = stop.cancelled(), if !waiting.is_closed() => {
+                waiting.close();
+                continue;
+            }
+        };
+        if count == 0 {
+            return;
+        }
+        let mut written = false;
+        for tried in 1..=TRIES {
+            match write(&db, &tenant, &group).await {
+                Ok(()) => {
+                    written = true;
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(%error, entries = count, tried, "cannot write the audit log");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+        for entry in group.drain(..) {
+            if let Some(done) = entry.done {
+                let _ = done.send(written);
+            }
+        }
+    }
+}
+
+async fn write(db: &Db, tenant: &TenantId, group: &[Waiting]) -> Result<(), DbError> {
+    let mut tx = db.write().await?;
+    // Changing the head's row takes the turn, on PostgreSQL too, where several servers may write.
+    let row = sqlx::query("UPDATE access_audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash")
+        .fetch_one(tx.conn())
+        .await?;
+    let (mut seq, mut previous): (i64, String) = (row.try_get("seq")?, row.try_get("hash")?);
+    for waiting in group {
+        seq = seq.saturating_add(1);
+        let entry = Entry::follow(&waiting.draft, tenant, seq, previous);
+        let (line, hash) = chain::sealed(&entry);
+        sqlx::query(
+            "INSERT INTO access_audit (seq, tenant_id, at, who, kind, action, target, status, line, hash) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(seq)
+        .bind(tenant.as_str())
+        .bind(waiting.draft.at.0)
+        .bind(entry.who)
+        .bind(entry.kind)
+        .bind(entry.action)
+        .bind(entry.target)
+        .bind(entry.status)
+        .bind(line)
+        .bind(hash.clone())
+        .execute(tx.conn())
+        .await?;
+        previous = hash;
+    }
+    sqlx::query("UPDATE access_audit_head SET seq = $1, hash = $2 WHERE id = 1")
+        .bind(seq)
+        .bind(previous)
+        .execute(tx.conn())
+        .await?;
+    tx.commit().await?;
+    if group.iter().any(|w| w.done.is_some()) {
+        db.sync().await?;
+    }
+    Ok(())
+}
+
+/// What handlers add to the entry of their request.
+#[derive(Debug, Clone, Default)]
+pub struct Note {
+    /// Things that the answer holds.
+    pub count: Option<u64>,
+    /// On what, where the path does not say.
+    pub target: Option<String>,
+    /// Who it turned out to be, when somebody signs in.
+    pub who: Option<String>,
+}
+
+tokio::task_local! {
+    /// The note of the request that this task answers.
+    pub static NOTE: Arc<Mutex<Note>>;
+}
+
+fn noted(change: impl FnOnce(&mut Note)) {
+    // Outside of a request there is nothing to note on.
+    let _ = NOTE.try_with(|note| change(&mut note.lock().unwrap_or_else(PoisonError::into_inner)));
+}
+
+/// Says how many things an answer holds.
+pub fn count(things: usize) {
+    noted(|note| note.count = u64::try_from(things).ok());
+}
+
+/// Says what a request is about, where its path does not.
+pub fn target(text: impl Into<String>) {
+    let text = text.into();
+    noted(|note| note.target = Some(text));
+}
+
+/// Says who it turned out to be.
+pub fn who(name: &str) {
+    let name = name.chars().filter(|c| !c.is_control()).take(120).collect();
+    noted(|note| note.who = Some(name));
+}
