@@ -131,13 +131,20 @@ impl House {
             None => Db::open_file(&folder.join("control.db")).await.unwrap(),
         };
         let wall = garrison_server::now();
+        let identity = Identity::open(db.clone(), folder.join("keys"), wall).await.unwrap();
+        let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await.unwrap());
+        let plane = garrison_server::plane::Plane::open(db.clone(), config.geographies.clone()).await.unwrap();
+        let plane = Arc::new(plane);
+        let (key, parts) = (identity.audit_key().clone(), (Arc::clone(&fleet), Arc::clone(&plane)));
+        let access = garrison_server::access::Access::open(db.clone(), tenant.clone(), parts.0, parts.1, key).await;
         let shared = Arc::new(Shared {
-            identity: Identity::open(db.clone(), folder.join("keys"), wall).await.unwrap(),
-            fleet: Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await.unwrap()),
+            access: Arc::new(access.unwrap()),
+            identity,
+            fleet,
             tenant,
             data: folder.to_owned(),
             metering: garrison_server::metering::Metering::new(db.clone()),
-            plane: Arc::new(garrison_server::plane::Plane::open(db.clone(), config.geographies.clone()).await.unwrap()),
+            plane,
             db,
             lake: Arc::new(lake.unwrap()),
             metrics: Arc::new(Metrics::new()),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cluster;
+mod access;
 mod case_lists;
 mod connect;
 mod core_crash;

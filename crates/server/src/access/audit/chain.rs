@@ -324,14 +324,14 @@ mod tests {
 
     #[test]
     fn every_single_changed_byte_is_found() {
-        let (lines, head) = log(3);
+        let (lines, _) = log(3);
         for (number, line) in lines.iter().enumerate() {
             for at in 0..line.len() {
                 let mut bytes = line.clone().into_bytes();
                 bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
                 let mut changed = lines.clone();
                 changed[number] = String::from_utf8(bytes).unwrap();
-                assert!(prove(&changed, Some(&head)).is_err(), "line {number}, byte {at}");
+                assert!(prove(&changed, None).is_err(), "line {number}, byte {at}");
             }
         }
     }
