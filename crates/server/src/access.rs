@@ -12,6 +12,7 @@
 pub mod action;
 pub mod audit;
 pub mod group;
+pub mod oidc;
 pub mod role;
 pub mod sees;
 pub(crate) mod store;
@@ -101,6 +102,7 @@ pub struct Access {
     policies: Policies,
     kept: Mutex<Kept>,
     audit: audit::Audit,
+    oidc: Option<oidc::Oidc>,
 }
 
 impl Access {
@@ -111,11 +113,13 @@ impl Access {
         fleet: Arc<Fleet>,
         plane: Arc<Plane>,
         signer: ed25519_dalek::SigningKey,
+        oidc: Option<oidc::OidcSettings>,
     ) -> Result<Self, AccessError> {
+        let oidc = oidc.map(oidc::Oidc::new).transpose().map_err(|e| AccessError::Value(e.to_string()))?;
         let policies = Policies::load()?;
         let kept = Mutex::new(Kept { setup: None, rights: lru::LruCache::new(RIGHTS_MAX) });
         let audit = audit::Audit::start(db.clone(), tenant.clone(), signer);
-        Ok(Self { db, tenant, fleet, plane, policies, kept, audit })
+        Ok(Self { db, tenant, fleet, plane, policies, kept, audit, oidc })
     }
 
     /// The audit log.

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod hunting;
 pub mod hunting_aliases;
 pub mod hunting_link;
+pub mod oidc;
 pub mod people;
 pub mod plane;
 pub mod problem;
@@ -137,6 +138,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(people::user_link))
         .merge(access::routes())
         .merge(audit::routes())
+        .merge(oidc::routes())
         .routes(routes!(status::status_get))
         .routes(routes!(status::schema_get))
         .routes(routes!(hunting::hunting_run))

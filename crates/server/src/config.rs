@@ -4,6 +4,7 @@
 mod cluster;
 mod geographies;
 mod hunting;
+mod oidc;
 mod reader;
 
 pub use cluster::{ClusterSettings, Role};
@@ -58,6 +59,8 @@ pub struct Config {
     pub hunting: HuntingSettings,
     /// Where data may rest.
     pub geographies: Geographies,
+    /// Sign-in through an OpenID provider.
+    pub oidc: Option<crate::access::oidc::OidcSettings>,
     /// What this process does.
     pub role: Role,
     /// Where the lake is copied to, or read from.
@@ -137,6 +140,7 @@ impl Config {
             detection_alerts_per_run: crate::detection::custom::ALERTS_PER_RUN,
             hunting: HuntingSettings::default(),
             geographies: Geographies::default(),
+            oidc: None,
             role: Role::All,
             object_store: None,
             cluster: ClusterSettings::default(),
@@ -211,6 +215,7 @@ impl Config {
         });
         hunting::read(&mut root, &mut c.hunting);
         geographies::read(&mut root, &mut c.geographies);
+        oidc::read(&mut root, &mut c.oidc);
         cluster::read(&mut root, &mut c.role, &mut c.cluster);
         root.finish().map_err(|problems| ConfigError { problems })?;
         c.check()?;

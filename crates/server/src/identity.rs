@@ -13,7 +13,7 @@ pub(crate) mod tokens;
 
 pub use failures::Failures;
 pub use people::{Principal, SignInError, SignedIn, UserRecord};
-pub(crate) use people::{is_disabled, is_enabled, switch, user_id, user_names};
+pub(crate) use people::{insert_user, is_disabled, is_enabled, switch, user_id, user_names};
 pub use secret::{equal_in_constant_time, random_text};
 pub use tokens::{ApiTokenRecord, EnrolmentTokenRecord, TOKEN_EXPIRY_HOURS_DEFAULT, TOKEN_USES_DEFAULT, TokenRefused};
 

@@ -105,8 +105,9 @@ impl Server {
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
         let metering = crate::metering::Metering::new(db.clone());
         let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
-        let key = identity.audit_key().clone();
-        let access = Access::open(db.clone(), tenant.clone(), Arc::clone(&fleet), Arc::clone(&plane), key).await?;
+        let (key, oidc) = (identity.audit_key().clone(), config.oidc.clone());
+        let access =
+            Access::open(db.clone(), tenant.clone(), Arc::clone(&fleet), Arc::clone(&plane), key, oidc).await?;
         let shared = Arc::new(Shared {
             access: Arc::new(access),
             tenant,

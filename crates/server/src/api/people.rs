@@ -199,9 +199,13 @@ fn sign_in_error(error: SignInError, otherwise: Kind) -> ApiError {
     }
 }
 
+/// The cookie of a new session.
+pub(super) fn session_cookie(signed: &crate::identity::SignedIn) -> String {
+    format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", signed.cookie, signed.max_age_seconds)
+}
+
 fn with_cookie(signed: crate::identity::SignedIn) -> Response {
-    let set =
-        format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}", signed.cookie, signed.max_age_seconds);
+    let set = session_cookie(&signed);
     (StatusCode::OK, [(header::SET_COOKIE, set)], Json(view(&signed.principal))).into_response()
 }
 

@@ -80,6 +80,9 @@ pub const ROUTES: &[Route] = &[
     line("DELETE", "/session", SignedIn, SignIn),
     line("POST", "/session/link", Open, SignIn),
     line("PUT", "/session/password", SignedIn, Change),
+    line("GET", "/session/methods", Open, Quiet),
+    line("GET", "/session/oidc/start", Open, Quiet),
+    line("GET", "/session/oidc/callback", Open, SignIn),
 
     line("GET", "/incidents", May(A::ViewSecops, Part), Read),
     line("GET", "/incidents/{id}", May(A::ViewSecops, Incident), Read),

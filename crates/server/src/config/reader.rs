@@ -98,6 +98,20 @@ impl Reader {
         });
     }
 
+    /// A section of texts under names of the operator's choice.
+    pub(super) fn pairs(&mut self, key: &str) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        self.section(key, |inner| {
+            let names: Vec<String> = inner.table.keys().cloned().collect();
+            for name in names {
+                if let Some(text) = inner.text(&name) {
+                    all.push((name, text));
+                }
+            }
+        });
+        all
+    }
+
     fn unknown(&mut self) {
         for key in std::mem::take(&mut self.table).keys() {
             self.problem(key, "is not known");

@@ -189,20 +189,8 @@ impl Identity {
 
     /// A new user without a password; a link lets them in first.
     pub async fn user_create(&self, name: &str, role: Role, now: Micros) -> Result<UserRecord, Error> {
-        let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | '+');
-        if name.is_empty() || name.len() > 80 || !name.chars().all(fits) {
-            return Err(Error::Invalid("a user name has 1 to 80 letters, digits and .-_@+"));
-        }
-        let id = UserId::new(uuid::Uuid::now_v7().to_string()).map_err(|_| damaged())?;
         let mut tx = self.db.write().await?;
-        sqlx::query("INSERT INTO identity_users (id, name, role, created) VALUES ($1, $2, $3, $4)")
-            .bind(id.as_str().to_owned())
-            .bind(name.to_owned())
-            .bind(role.as_str())
-            .bind(now.0)
-            .execute(tx.conn())
-            .await
-            .map_err(|e| if is_unique_violation(&e) { Error::UserExists(name.to_owned()) } else { e.into() })?;
+        let id = insert_user(tx.conn(), name, role, now).await?;
         crate::access::store::assign_new_user(tx.conn(), &id, role, now).await?;
         tx.commit().await?;
         Ok(UserRecord { id, name: name.to_owned(), role, password_set: false, disabled: false, created: now })
@@ -400,6 +388,29 @@ impl Identity {
     pub(super) fn is_local_token(&self, token: &str) -> bool {
         equal_in_constant_time(token.as_bytes(), self.local_token.as_bytes())
     }
+}
+
+/// A new user to whom nothing is given yet.
+pub(crate) async fn insert_user(
+    connection: &mut AnyConnection,
+    name: &str,
+    role: Role,
+    now: Micros,
+) -> Result<UserId, Error> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | '+');
+    if name.is_empty() || name.len() > 80 || !name.chars().all(fits) {
+        return Err(Error::Invalid("a user name has 1 to 80 letters, digits and .-_@+"));
+    }
+    let id = UserId::new(uuid::Uuid::now_v7().to_string()).map_err(|_| damaged())?;
+    sqlx::query("INSERT INTO identity_users (id, name, role, created) VALUES ($1, $2, $3, $4)")
+        .bind(id.as_str().to_owned())
+        .bind(name.to_owned())
+        .bind(role.as_str())
+        .bind(now.0)
+        .execute(connection)
+        .await
+        .map_err(|e| if is_unique_violation(&e) { Error::UserExists(name.to_owned()) } else { e.into() })?;
+    Ok(id)
 }
 
 /// Whether a user was disabled, or is gone.

@@ -136,7 +136,8 @@ impl House {
         let plane = garrison_server::plane::Plane::open(db.clone(), config.geographies.clone()).await.unwrap();
         let plane = Arc::new(plane);
         let (key, parts) = (identity.audit_key().clone(), (Arc::clone(&fleet), Arc::clone(&plane)));
-        let access = garrison_server::access::Access::open(db.clone(), tenant.clone(), parts.0, parts.1, key).await;
+        let access =
+            garrison_server::access::Access::open(db.clone(), tenant.clone(), parts.0, parts.1, key, None).await;
         let shared = Arc::new(Shared {
             access: Arc::new(access.unwrap()),
             identity,

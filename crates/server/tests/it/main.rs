@@ -20,6 +20,7 @@ mod hunting_link;
 mod hunting_progress;
 mod library;
 mod metering;
+mod oidc;
 mod plane;
 mod product_functions;
 mod sigma_plan;
