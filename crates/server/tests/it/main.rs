@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod cluster;
 mod access;
 mod case_lists;
+mod cluster;
 mod connect;
 mod core_crash;
 mod core_identity;
