@@ -22,13 +22,15 @@ use datafusion_proto::physical_plan::AsExecutionPlan as _;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::StreamExt as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::transport::{Channel, Endpoint};
 
 /// Time to reach scheduler or executor.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Between two questions whether a query is done: short at first, so that small ones are not held up.
 const WAITS: [u64; 4] = [10, 20, 50, 100];
+/// Time that a scheduler may not know a query it took. It forgets all when it restarts.
+const UNKNOWN_MAX: Duration = Duration::from_secs(5);
 /// Tries to fetch rows from an executor.
 const FETCHES_MAX: u8 = 3;
 /// Milliseconds between them.
@@ -153,13 +155,18 @@ impl Drop for Guard {
 
 /// Waits until the query is done; where its rows lie then.
 async fn wait(scheduler: &mut Scheduler, job: &str) -> Result<Vec<PartitionLocation>> {
+    let mut unknown_since = None;
     for turn in 0.. {
         let request = GetJobStatusParams { job_id: job.to_owned() };
         let answer = scheduler.get_job_status(request).await.map_err(told("ask the scheduler for a query"))?;
         match answer.into_inner().status.and_then(|status| status.status) {
             Some(Status::Successful(done)) => return Ok(done.partition_location),
             Some(Status::Failed(failed)) => return Err(failure(&failed.error)),
-            None | Some(Status::Queued(_) | Status::Running(_)) => {}
+            Some(Status::Queued(_) | Status::Running(_)) => unknown_since = None,
+            None if unknown_since.get_or_insert_with(Instant::now).elapsed() > UNKNOWN_MAX => {
+                return exec_err!("the scheduler does not know the query any more; was it restarted? Ask again");
+            }
+            None => {}
         }
         let pause = WAITS.get(turn).or(WAITS.last()).copied().unwrap_or_default();
         tokio::time::sleep(Duration::from_millis(pause)).await;

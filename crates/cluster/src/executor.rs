@@ -1,6 +1,7 @@
 //! An executor: runs tasks of plans over the object store, keeps what passes between stages on its disk, and serves it.
 
 use crate::codec::PlanCodec;
+use crate::engine::Engine;
 use crate::scheduler::MESSAGE_BYTES_MAX;
 use crate::{ClusterError, ballista, session};
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
@@ -63,6 +64,7 @@ pub async fn run(options: ExecutorOptions, bucket: &Bucket, told: impl FnOnce(So
         override_function_registry: Some(Arc::new(functions)),
         override_runtime_producer: Some(Arc::new(move |_| Ok(Arc::clone(&runtime)))),
         override_config_producer: Some(Arc::new(session::config)),
+        override_execution_engine: Some(Arc::new(Engine::new())),
         override_physical_codec: Some(Arc::new(PlanCodec::default())),
         ..ExecutorProcessConfig::default()
     };

@@ -18,6 +18,7 @@
 
 pub mod client;
 pub mod codec;
+mod engine;
 pub mod executor;
 pub mod scheduler;
 pub mod session;
