@@ -49,7 +49,8 @@ impl BucketConfig {
         if let Some(endpoint) = &self.endpoint {
             let parsed = Url::parse(endpoint).map_err(|e| bad(format!("`{endpoint}` is no address: {e}")))?;
             let encrypted = parsed.scheme() == "https";
-            if !encrypted && !(parsed.scheme() == "http" && is_loopback(&parsed)) {
+            let loopback = parsed.scheme() == "http" && is_loopback(&parsed);
+            if !encrypted && !loopback {
                 return Err(bad(format!("`{endpoint}` is not `https`; plain `http` is allowed to loopback only")));
             }
         }

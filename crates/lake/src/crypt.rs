@@ -419,7 +419,7 @@ mod tests {
             assert!(file.read_exact_at(&mut [0], length as u64).is_err());
             assert!(Pieces::open(&path, None).is_none());
             let other = Pieces::open(&path, Some(&key(2))).unwrap();
-            assert_eq!(other.read_exact_at(&mut [0], 0).is_err(), true);
+            assert!(other.read_exact_at(&mut [0], 0).is_err());
         }
     }
 

@@ -83,7 +83,7 @@ fn version_of(name: &str) -> Option<u64> {
 }
 
 fn is_entry(name: &str) -> bool {
-    name.len() == 25 && name.ends_with(".json")
+    name.len() == 25 && name.split_once('.').is_some_and(|(_, end)| end == "json")
 }
 
 const HINT: &str = "_last_checkpoint";

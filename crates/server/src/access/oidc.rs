@@ -387,9 +387,12 @@ impl Access {
                         .bind(made.to_string())
                         .execute(tx.conn())
                         .await;
-                inserted.map_err(|e| match is_unique_violation(&e) {
-                    true => OidcError::Refused("this account is being signed in elsewhere; try again"),
-                    false => e.into(),
+                inserted.map_err(|e| {
+                    if is_unique_violation(&e) {
+                        OidcError::Refused("this account is being signed in elsewhere; try again")
+                    } else {
+                        e.into()
+                    }
                 })?;
                 made.to_string()
             }

@@ -93,7 +93,7 @@ impl Hub {
             };
             match change {
                 Ok(CaseChange::Alert(alert)) => {
-                    self.push_about("alert", &*alert, Arc::from([alert.machine_id.to_string()]))
+                    self.push_about("alert", &*alert, Arc::from([alert.machine_id.to_string()]));
                 }
                 Ok(CaseChange::Incident(incident)) => {
                     let devices = incident.devices.iter().map(|d| d.id.to_string()).collect();
