@@ -259,6 +259,7 @@ fn worked(data: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "not yet seen to pass; see docs/guides/cluster.md"]
 async fn the_whole_library_gives_the_same_answers_on_a_cluster() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let python = match python() {
