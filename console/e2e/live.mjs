@@ -141,9 +141,12 @@ test('a hunt over the attack is typed, completed, run, charted, filtered, export
   // The service of the language has to start first.
   const list = page.locator('.cm-tooltip-autocomplete');
   await list.getByText('DeviceProcessEvents').waitFor({ timeout: 60_000 });
+  // The editor gives the list its keys 75 ms after it shows.
+  await page.waitForTimeout(120);
   await page.keyboard.press('Enter');
   await page.keyboard.type(' | where FileNa');
   await list.getByText('FileName', { exact: true }).first().waitFor();
+  await page.waitForTimeout(120);
   await page.keyboard.press('Tab');
   await page.keyboard.type('in ("bash", "sh", "xmrig", "apache2") and Timestamp > ago(1d)');
   await page.keyboard.press('Escape');
