@@ -17,6 +17,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Expr, GroupsAccumulator, Signature, Volatility,
 };
+use datafusion::physical_expr::expressions::Literal;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -138,9 +139,9 @@ impl AggregateUDFImpl for Udaf {
             Kind::ArgMax | Kind::ArgMin | Kind::Any => {
                 Box::new(OneRow::new(self.kind, args.expr_fields.iter().map(|f| f.data_type().clone()).collect())?)
             }
-            Kind::Bag => Box::new(Bag::default()),
+            Kind::Bag => Box::new(Bag::new(most(&args))),
             Kind::Schema => Box::new(Schema::default()),
-            _ => Box::new(Collected::new(self.kind)),
+            _ => Box::new(Collected::new(self.kind, most(&args))),
         })
     }
 
@@ -156,7 +157,7 @@ impl AggregateUDFImpl for Udaf {
                 let types = args.expr_fields.iter().map(|f| f.data_type().clone()).collect();
                 Box::new(RowGroups::new(OneRow::new(self.kind, types)?))
             }
-            kind => Box::new(CollectedGroups::new(kind)),
+            kind => Box::new(CollectedGroups::new(kind, most(&args))),
         })
     }
 }
@@ -165,10 +166,18 @@ fn texts(array: &ArrayRef) -> Result<StringArray> {
     Ok(cast(array, &DataType::Utf8)?.as_string::<i32>().clone())
 }
 
-/// The first value of a constant argument.
-fn constant_long(array: Option<&ArrayRef>) -> Option<i64> {
-    let array = array?;
-    (!array.is_empty()).then(|| array.as_primitive_opt::<Int64Type>().map(|a| a.value(0))).flatten()
+/// Values that an array or bag has at most, where the query says nothing.
+const MOST: usize = 1_048_576;
+
+/// How many values an array or bag may get. It is read from the call and not from rows: where parts are put together
+/// there are no rows any more, and the bound holds for the whole.
+fn most(args: &AccumulatorArgs) -> usize {
+    let literal = args.exprs.get(1).and_then(|expr| expr.downcast_ref::<Literal>());
+    let told = literal.and_then(|literal| match literal.value().cast_to(&DataType::Int64) {
+        Ok(ScalarValue::Int64(Some(most))) => Some(usize::try_from(most).unwrap_or(0)),
+        _ => None,
+    });
+    told.unwrap_or(MOST).min(MOST)
 }
 
 /// `make_list` and `make_set`: JSON values one after the other, in the text of the array that will be the answer.
@@ -183,8 +192,8 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, json: String::new(), count: 0, most: 1_048_576, seen: HashSet::new(), seen_bytes: 0 }
+    pub(super) fn new(kind: Kind, most: usize) -> Self {
+        Self { kind, json: String::new(), count: 0, most, seen: HashSet::new(), seen_bytes: 0 }
     }
 
     fn add(&mut self, item: &str) {
@@ -206,18 +215,14 @@ impl Collected {
         self.count += 1;
     }
 
-    /// The values of a batch as JSON, and how many are kept.
-    pub(super) fn arguments(values: &[ArrayRef]) -> Result<(StringArray, Option<usize>)> {
+    /// The values of a batch as JSON.
+    pub(super) fn arguments(values: &[ArrayRef]) -> Result<StringArray> {
         let Some(first) = values.first() else { return exec_err!("an array is collected of nothing") };
-        let most = constant_long(values.get(1)).map(|most| usize::try_from(most).unwrap_or(0).min(1_048_576));
-        Ok((texts(first)?, most))
+        texts(first)
     }
 
     /// A value that comes; nothing is the empty text.
-    pub(super) fn offer(&mut self, item: &str, most: Option<usize>) {
-        if let Some(most) = most {
-            self.most = most;
-        }
+    pub(super) fn offer(&mut self, item: &str) {
         if item.is_empty() || item == "null" {
             if self.kind == Kind::ListWithNulls {
                 self.add("null");
@@ -251,9 +256,9 @@ impl Collected {
 
 impl Accumulator for Collected {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (items, most) = Self::arguments(values)?;
+        let items = Self::arguments(values)?;
         for row in 0..items.len() {
-            self.offer(if items.is_null(row) { "" } else { items.value(row) }, most);
+            self.offer(if items.is_null(row) { "" } else { items.value(row) });
         }
         Ok(())
     }
@@ -283,24 +288,30 @@ impl Accumulator for Collected {
 }
 
 /// `make_bag`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Bag {
     items: Vec<(String, Json)>,
     keys: HashSet<String>,
     bytes: usize,
+    most: usize,
+}
+
+impl Bag {
+    fn new(most: usize) -> Self {
+        Self { items: Vec::new(), keys: HashSet::new(), bytes: 0, most }
+    }
 }
 
 impl Accumulator for Bag {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let Some(first) = values.first() else { return Ok(()) };
-        let most = constant_long(values.get(1)).and_then(|m| usize::try_from(m).ok()).unwrap_or(1_048_576);
         let bags = texts(first)?;
         for row in 0..bags.len() {
             if bags.is_null(row) {
                 continue;
             }
             for (key, value) in Json::parse(bags.value(row)).into_bag().unwrap_or_default() {
-                if self.items.len() >= most || self.bytes > TEXT_BYTES_MAX / 2 || !self.keys.insert(key.clone()) {
+                if self.items.len() >= self.most || self.bytes > TEXT_BYTES_MAX / 2 || !self.keys.insert(key.clone()) {
                     continue;
                 }
                 self.bytes += key.len() + value.json().len() + 4;
@@ -323,7 +334,7 @@ impl Accumulator for Bag {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.update_batch(states.get(..1).unwrap_or_default())
+        self.update_batch(states)
     }
 }
 

@@ -341,7 +341,18 @@ fn groups_are_summarized() {
     .to_vec();
     let cases: Vec<(&str, &str)> = queries.iter().map(|(q, r)| (q.as_str(), *r)).collect();
     check(&cases);
-    check(&[("datatable(n:long)[] | summarize count(), sum(n), max(n), make_list(n)", "0 ¦ 0 ¦ null ¦ []")]);
+    check(&[
+        ("datatable(n:long)[] | summarize count(), sum(n), max(n), make_list(n)", "0 ¦ 0 ¦ null ¦ []"),
+        // A greatest length holds for the whole, also where parts of it were collected side by side.
+        (
+            "union (range n from 1 to 5 step 1), (range n from 6 to 9 step 1) | summarize l = make_list(n, 6), s = make_set(n, 7), b = make_bag(bag_pack(strcat('k', n), n), 8) by k = n > 0 | project array_length(l), array_length(s), array_length(bag_keys(b))",
+            "6 ¦ 7 ¦ 8",
+        ),
+        (
+            "union (range n from 1 to 5 step 1), (range n from 6 to 9 step 1) | summarize array_length(make_list(n, 6)), array_length(make_set(n, 7)), array_length(bag_keys(make_bag(bag_pack(strcat('k', n), n), 8)))",
+            "6 ¦ 7 ¦ 8",
+        ),
+    ]);
 }
 
 #[test]

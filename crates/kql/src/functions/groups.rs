@@ -205,19 +205,20 @@ impl GroupsAccumulator for DistinctGroups {
 /// `make_list`, `make_set`.
 pub(super) struct CollectedGroups {
     kind: Kind,
+    most: usize,
     groups: Vec<Collected>,
     bytes: usize,
 }
 
 impl CollectedGroups {
-    pub(super) const fn new(kind: Kind) -> Self {
-        Self { kind, groups: Vec::new(), bytes: 0 }
+    pub(super) const fn new(kind: Kind, most: usize) -> Self {
+        Self { kind, most, groups: Vec::new(), bytes: 0 }
     }
 
     fn grow(&mut self, total: usize) {
-        let kind = self.kind;
+        let (kind, most) = (self.kind, self.most);
         if self.groups.len() < total {
-            self.groups.resize_with(total, || Collected::new(kind));
+            self.groups.resize_with(total, || Collected::new(kind, most));
         }
     }
 
@@ -245,12 +246,12 @@ impl GroupsAccumulator for CollectedGroups {
         total: usize,
     ) -> Result<()> {
         self.grow(total);
-        let (items, most) = Collected::arguments(values)?;
+        let items = Collected::arguments(values)?;
         let counts = counts(filter);
         for (row, group) in group_indices.iter().enumerate() {
             if counts(row) && row < items.len() {
                 let item = if items.is_null(row) { "" } else { items.value(row) };
-                self.with(*group, |group| group.offer(item, most));
+                self.with(*group, |group| group.offer(item));
             }
         }
         Ok(())
@@ -266,7 +267,7 @@ impl GroupsAccumulator for CollectedGroups {
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total: usize) -> Result<()> {
         self.grow(total);
-        let (states, _) = Collected::arguments(values)?;
+        let states = Collected::arguments(values)?;
         for (row, group) in group_indices.iter().enumerate() {
             if row < states.len() && states.is_valid(row) {
                 self.with(*group, |group| group.merge(states.value(row)));
@@ -276,12 +277,12 @@ impl GroupsAccumulator for CollectedGroups {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let (items, most) = Collected::arguments(values)?;
+        let items = Collected::arguments(values)?;
         let counts = counts(filter);
         let state = |row: usize| {
-            let mut one = Collected::new(self.kind);
+            let mut one = Collected::new(self.kind, self.most);
             if counts(row) {
-                one.offer(if items.is_null(row) { "" } else { items.value(row) }, most);
+                one.offer(if items.is_null(row) { "" } else { items.value(row) });
             }
             Some(one.array())
         };
