@@ -174,10 +174,17 @@ async fn wait(scheduler: &mut Scheduler, job: &str) -> Result<Vec<PartitionLocat
     exec_err!("the query never ended")
 }
 
-/// What an executor's words mean. Memory that ran out is told as on one machine; all else in its own words.
+/// What an executor's words mean. Memory that ran out is told as on one machine, and an object store that does not answer
+/// in words that say where to look; all else in its own words.
 fn failure(words: &str) -> DataFusionError {
     if words.contains("Resources exhausted") {
         return DataFusionError::ResourcesExhausted(words.to_owned());
+    }
+    if words.contains("RetryError") {
+        tracing::warn!(words, "an executor cannot read the object store");
+        return exec_datafusion_err!(
+            "an executor cannot read the object store; check that it runs and that executors reach its address"
+        );
     }
     exec_datafusion_err!("the cluster could not run the query: {words}")
 }

@@ -119,7 +119,10 @@ fn configure(arguments: ServeArgs, globals: &cli::Globals) -> Result<Config, gar
 
 async fn serve(arguments: ServeArgs, globals: &cli::Globals) -> i32 {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GARRISON_LOG").unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new("warn,garrison=info,garrison_server=info,garrison_lake=info")
+        // Executors send no figures of operators, which the scheduler's display calls an error at each stage.
+        tracing_subscriber::EnvFilter::new(
+            "warn,garrison=info,garrison_server=info,garrison_lake=info,ballista_scheduler::display=off",
+        )
     });
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     let config = match configure(arguments, globals) {
