@@ -4,6 +4,7 @@
 //   GARRISON_CONSOLE_URL   the one-time sign-in link that the server printed (http://HOST:PORT/sign-in?link=…)
 //   GARRISON_ATTACK        a shell command that causes an incident; run when the queue is open. Without it the test
 //                          waits for an incident to come from elsewhere
+//   GARRISON_MACHINE       name of a connected machine that has the sensor: its extension is deleted and seen to come back
 //   GARRISON_WAIT_SECONDS  how long the incident may take, default 90
 //   GARRISON_SHOTS         a folder for pictures
 import assert from 'node:assert/strict';
@@ -241,5 +242,33 @@ test('every page is whole and has no serious finding of axe, in light and dark',
     }
   }
   assert.deepEqual(findings, []);
+  clean();
+});
+
+test('the extension of this machine is deleted and comes back by itself', {
+  skip: skip || (process.env.GARRISON_MACHINE ? false : 'skipped because GARRISON_MACHINE is not set'),
+  timeout: 300_000,
+}, async () => {
+  const name = process.env.GARRISON_MACHINE;
+  await page.goto(`${base}/machines?q=${name}`);
+  await page.getByRole('link', { name, exact: true }).click();
+  const state = page.locator('[data-extension="Sensor.Linux"]');
+  await state.getByText('Succeeded').first().waitFor();
+  await page.getByRole('button', { name: 'Delete extension' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByRole('button', { name: 'Delete extension' }).click();
+  await dialog.waitFor({ state: 'detached' });
+  // Newest first: it was gone, and what stands above that is the extension deployed again.
+  await page.waitForFunction(
+    () => {
+      const lines = [...document.querySelectorAll('[data-history] .tag')].map((tag) => tag.textContent);
+      const gone = lines.indexOf('Gone');
+      return gone > 0 && lines.slice(0, gone).includes('Succeeded');
+    },
+    null,
+    { timeout: 240_000 },
+  );
+  await state.getByText('Succeeded').first().waitFor();
+  await shot('extension');
   clean();
 });

@@ -100,6 +100,9 @@ fn live() -> Done {
         let mut c = npm(&["run", "--silent", "e2e:live"]);
         // The browser test plays the attack itself, once it watches the queue.
         c.env("GARRISON_CONSOLE_URL", link).env("GARRISON_ATTACK", format!("{attack} attack"));
+        if let Some(machine) = stage.machine() {
+            c.env("GARRISON_MACHINE", machine);
+        }
         run("console: live in the browser", &mut c)
     });
     let shown = stage.incident().and_then(|id| stage.garrison(&["incident", "show", &id.to_string()]));

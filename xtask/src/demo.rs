@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: from a bare machine to an incident on the screen.
+//! `cargo xtask demo`: from a bare machine to an incident on the screen, and back: this machine is connected, Plan 2 is
+//! switched on, the sensor comes by itself, an attack is played; at the end the machine is off-boarded.
 
 use crate::tools::{Done, fail, is_root, paint, say};
 use crate::{attack, packages, stage};
@@ -43,11 +44,13 @@ pub fn run(args: &[&str]) -> Done {
     }
     if args.contains(&"--keep") {
         let folder = stage.folder().display().to_string();
-        let (server, sensor) = stage.leave();
-        eprintln!("Left running: server {server}, sensor {sensor}. Stop: kill {sensor} {server}. Data: {folder}");
+        let (server, keeper) = stage.leave();
+        eprintln!("Left running: server {server}, connector {keeper} with its sensor. Stop: kill {keeper} {server}.");
+        eprintln!("Data: {folder}");
         return Ok(());
     }
-    eprintln!("Ctrl-C stops everything and leaves this machine as it was.");
+    eprintln!("The machine and its extension are under Machines; deleted there, the extension comes back once.");
+    eprintln!("Ctrl-C off-boards this machine, stops everything and leaves it as it was.");
     wait_for_interrupt(&asked);
     stage.stop()?;
     say("stopped; nothing is left behind");

@@ -25,6 +25,7 @@ pub const BUILD: &[Need] = &[
     need("/usr/include/libelf.h", "libelf-dev", "loading BPF programs"),
     need("/usr/include/zlib.h", "zlib1g-dev", "loading BPF programs"),
     need("pkg-config", "pkg-config", "finding libraries"),
+    need("zstd", "zstd", "packages of the sensor"),
 ];
 
 /// What the tests need on top.
@@ -38,7 +39,6 @@ pub const TEST: &[Need] = &[
     need("python3", "python3-venv", "readers of the lake that are not ours"),
     need("/usr/lib/postgresql", "postgresql", "the control database's second engine"),
     need("unzip", "unzip", "test data"),
-    need("zstd", "zstd", "test data"),
 ];
 
 fn present(need: &Need) -> bool {

@@ -1,7 +1,10 @@
 //! A server and a sensor on this machine, from the build folder, in a folder of their own: for the demo and for the
 //! browser test.
 
-use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, run, say, target, wait_for};
+mod connected;
+
+use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, run, say, skip, target, wait_for};
+use connected::Connected;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,24 +17,40 @@ pub struct Stage {
     folder: PathBuf,
     http: String,
     server: Child,
+    /// The sensor, where it is not the connector that keeps it.
     sensor: Child,
+    connected: Option<Connected>,
 }
 
 impl Stage {
-    /// Builds both programs, starts the server, enrols this machine and starts the sensor.
+    /// Builds the programs, starts the server, connects this machine and switches a plan on, so that the sensor comes by
+    /// itself. On a machine that is not supported, or that nothing names, the sensor is started by hand.
     pub fn build_and_start() -> Done<Self> {
         // All of the workspace, as the tests build it: a part of it would be built anew with other features.
         let args = ["build", "--workspace", "--bins"];
         run("building (the first time this takes several minutes)", cargo().args(args))?;
-        let mut stage = Self::start(&target().join("debug"))?;
+        let programs = target().join("debug");
+        let folder = folder()?;
+        connected::package_lay(&programs, &folder.join("server/packages"))?;
+        let mut stage = Self::start(&programs)?;
+        let named = std::fs::read_to_string("/etc/machine-id").is_ok_and(|id| !id.trim().is_empty());
+        if named {
+            stage.connect_machine()?;
+            if stage.plan_on()? {
+                return Ok(stage);
+            }
+            stage.leave_machine()?;
+            skip("the sensor comes by itself to supported machines only; it is started by hand here");
+        } else {
+            skip("a machine without `/etc/machine-id` cannot be connected; the sensor is started by hand here");
+        }
         stage.start_sensor()?;
         Ok(stage)
     }
 
     /// Starts a server from a folder of programs.
     pub fn start(programs: &Path) -> Done<Self> {
-        let folder = std::env::temp_dir().join(format!("garrison-stage-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
+        let folder = folder()?;
         say("starting the server with its embedded defaults");
         let data = folder.join("server");
         let args =
@@ -44,6 +63,7 @@ impl Stage {
             gateway: String::new(),
             server,
             sensor: placeholder()?,
+            connected: None,
         };
         let addresses = wait_for(Duration::from_secs(30), || {
             let text = std::fs::read_to_string(data.join("run/addresses.json")).ok()?;
@@ -101,8 +121,7 @@ impl Stage {
         let log = std::fs::read_to_string(self.folder.join(log)).unwrap_or_default();
         let last: Vec<&str> = log.lines().rev().take(30).collect();
         let last: Vec<&str> = last.into_iter().rev().collect();
-        stop(&mut self.sensor);
-        stop(&mut self.server);
+        self.stop_all();
         fail(format!("{words}; its last words:\n{}", last.join("\n")))
     }
 
@@ -137,8 +156,12 @@ impl Stage {
     }
 
     fn sensor(&self, args: &[&str]) -> Done<String> {
+        let (state, run_folder) = match &self.connected {
+            Some(_) => (self.prefix().join("var/lib/garrison-sensor"), self.prefix().join("run/garrison-sensor")),
+            None => (self.folder.join("sensor"), self.folder.join("sensor-run")),
+        };
         let mut c = command(self.programs.join("garrison-sensor"), args);
-        c.arg("--state-dir").arg(self.folder.join("sensor")).arg("--run-dir").arg(self.folder.join("sensor-run"));
+        c.arg("--state-dir").arg(state).arg("--run-dir").arg(run_folder);
         // An unhealthy sensor tells by its exit code; what it says is wanted all the same.
         Ok(String::from_utf8_lossy(&c.stdin(Stdio::null()).output()?.stdout).into_owned())
     }
@@ -188,7 +211,8 @@ impl Stage {
 
     /// Process ids of server and sensor.
     pub fn pids(&self) -> (u32, u32) {
-        (self.server.id(), self.sensor.id())
+        let kept = self.connected.as_ref().and_then(|_| self.kept_sensor());
+        (self.server.id(), kept.unwrap_or(self.sensor.id()))
     }
 
     /// The folder with data and logs.
@@ -196,18 +220,35 @@ impl Stage {
         &self.folder
     }
 
-    /// Stops both and removes their folder.
+    /// Off-boards this machine if it is connected, stops everything and removes the folder.
     pub fn stop(mut self) -> Done {
-        stop(&mut self.sensor);
-        stop(&mut self.server);
+        let left = self.leave_machine();
+        self.stop_all();
+        left?;
         std::fs::remove_dir_all(&self.folder)?;
         Ok(())
     }
 
-    /// Leaves both running; says their process ids.
-    pub fn leave(self) -> (u32, u32) {
-        (self.server.id(), self.sensor.id())
+    fn stop_all(&mut self) {
+        if let Some(mut connected) = self.connected.take() {
+            // The connector ends its sensor.
+            stop(&mut connected.process);
+        }
+        stop(&mut self.sensor);
+        stop(&mut self.server);
     }
+
+    /// Leaves everything running; says the process ids of the server and of what ends the sensor.
+    pub fn leave(self) -> (u32, u32) {
+        (self.server.id(), self.connected.map_or(self.sensor.id(), |c| c.process.id()))
+    }
+}
+
+/// The folder of this process's stage.
+fn folder() -> Done<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("garrison-stage-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// The number of an incident in a line of the list.
@@ -234,13 +275,13 @@ fn spawn(program: &Path, args: &[String], log: &Path) -> Done<Child> {
     c.spawn().map_err(|e| Failure(format!("cannot start {}: {e}", program.display())))
 }
 
-/// Asks a program to end, and ends it after ten seconds.
+/// Asks a program to end, and ends it after forty seconds: a connector waits for its sensor, which sends what it has.
 fn stop(child: &mut Child) {
     if matches!(child.try_wait(), Ok(Some(_))) {
         return;
     }
     let _ = command("kill", ["-TERM", &child.id().to_string()]).status();
-    let ended = wait_for(Duration::from_secs(10), || child.try_wait().ok().flatten());
+    let ended = wait_for(Duration::from_secs(40), || child.try_wait().ok().flatten());
     if ended.is_none() {
         let _ = child.kill();
         let _ = child.wait();

@@ -436,9 +436,31 @@ impl Connect {
         self.mark(machine, |standing, now| standing.offboard(who, now)).await
     }
 
-    /// Lets the plan count again on a machine that was off-boarded.
+    /// Lets the plan count again on a machine that was off-boarded. One whose connector has left gets its sensor when it
+    /// is enrolled again.
     pub async fn onboard(&self, machine: &MachineId) -> Result<(), ConnectError> {
-        self.mark(machine, |standing, _| standing.onboard()).await
+        match self.mark(machine, |standing, _| standing.onboard()).await {
+            Err(ConnectError::Unknown(_)) => self.onboard_absent(machine).await,
+            other => other,
+        }
+    }
+
+    async fn onboard_absent(&self, machine: &MachineId) -> Result<(), ConnectError> {
+        for _ in 0..TRIES_MAX {
+            let known = self.entries().values().find(|e| e.machine == *machine).cloned();
+            let mut entry = known.ok_or(ConnectError::Unknown("connected machine"))?;
+            let Some((standing, revision)) = self.standing_load(machine).await? else { return Ok(()) };
+            (entry.standing, entry.revision) = (standing, revision);
+            let mut standing = entry.standing.clone();
+            standing.onboard();
+            if standing == entry.standing || self.standing_save(&entry, &standing, self.now()).await? {
+                for e in self.entries().values_mut().filter(|e| e.machine == *machine) {
+                    (e.standing, e.revision) = (standing.clone(), revision + 1);
+                }
+                return Ok(());
+            }
+        }
+        Err(ConnectError::Busy)
     }
 
     async fn mark(&self, machine: &MachineId, change: impl Fn(&mut Standing, Micros)) -> Result<(), ConnectError> {

@@ -287,7 +287,7 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
         Command::Onboard { machine } => {
             let m = find(client, &machine).await?;
             client.post(&format!("/machines/{}/onboard", m.id), &json!({})).await?;
-            eprintln!("the plan counts again on {}", m.resource_id);
+            eprintln!("the plan counts again on {}; if its connector has left, enrol the machine again", m.resource_id);
             Ok(())
         }
         Command::Delete { machine } => {

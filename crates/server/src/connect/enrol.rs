@@ -1,6 +1,5 @@
 //! How a machine is connected: a token becomes an identity and a place among the resources.
 
-use super::reconcile::Standing;
 use super::runs::Runs;
 use super::{Connect, ConnectError, Entry, MachineFacts, tokens};
 use crate::plane::MachineConnect;
@@ -149,13 +148,7 @@ impl Connect {
     ) -> Result<(), ConnectError> {
         for _ in 0..super::TRIES_MAX {
             let (before, revision) = self.standing_load(machine).await?.unwrap_or_default();
-            // A connector with a new identity has an empty journal: what the machine has will be seen. Numbers of orders
-            // go on, and an off-boarding is not forgotten.
-            let standing = Standing {
-                generation: before.generation,
-                offboarded: before.offboarded.clone(),
-                ..Standing::default()
-            };
+            let standing = before.enrolled_anew();
             let entry = Entry {
                 machine: machine.clone(),
                 place: Some(place.clone()),

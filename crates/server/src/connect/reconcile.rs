@@ -98,6 +98,9 @@ pub struct Offboarded {
     pub at: i64,
     /// Whether the machine has done it.
     pub done: bool,
+    /// Whether the machine was connected again since: it stays connected, and still nothing is put on it by itself.
+    #[serde(default)]
+    pub returned: bool,
 }
 
 /// What should be.
@@ -367,9 +370,10 @@ impl Standing {
 
     /// Off-boards the machine: everything goes, and nothing comes back by itself.
     pub fn offboard(&mut self, who: &str, now: Micros) {
-        if self.offboarded.is_none() {
+        if self.offboarded.as_ref().is_none_or(|off| off.returned) {
             (self.failures, self.retry_at) = (0, 0);
-            self.offboarded = Some(Offboarded { who: who.chars().take(120).collect(), at: now.0, done: false });
+            let who = who.chars().take(120).collect();
+            self.offboarded = Some(Offboarded { who, at: now.0, done: false, returned: false });
         }
     }
 
@@ -381,6 +385,9 @@ impl Standing {
             && self.order.as_ref().is_some_and(|o| !o.taken)
         {
             self.order = None;
+            // The machine may have heard it all the same: what it says of it is of an older order from here on, and not
+            // of an install.
+            self.generation += 1;
             if self.extension.as_ref().is_some_and(|e| e.state == ExtensionState::Deleting) {
                 // Whether it is there will be seen by the next order, which takes over what it finds.
                 self.extension = None;
@@ -396,7 +403,14 @@ impl Standing {
 
     /// Whether the machine has done its off-boarding and may forget us.
     pub fn is_gone(&self) -> bool {
-        self.offboarded.as_ref().is_some_and(|o| o.done)
+        self.offboarded.as_ref().is_some_and(|o| o.done && !o.returned)
+    }
+
+    /// What stands of a machine that is connected with a new identity. Its journal is empty: what it has will be seen.
+    /// Numbers of orders go on, and an off-boarding is not forgotten; one that was done has not to be done again.
+    pub fn enrolled_anew(&self) -> Self {
+        let offboarded = self.offboarded.clone().map(|off| Offboarded { returned: off.done, ..off });
+        Self { generation: self.generation, offboarded, ..Self::default() }
     }
 }
 

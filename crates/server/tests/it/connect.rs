@@ -212,7 +212,30 @@ async fn contract(server: TestServer) {
     // Connected again it is one machine under its name, and nothing is put on it by itself.
     let mut back = FakeConnector::enrol(&gateway, &token(s, 1).await, "web").await.unwrap();
     assert_eq!(machines(s).await.len(), 1);
-    assert!(back.report(0, 0, None).await.orders.is_empty(), "off-boarding is remembered");
+    let answer = back.report(0, 0, None).await;
+    assert!(answer.orders.is_empty(), "off-boarding is remembered");
+    assert_eq!(answer.verdict, "ok", "and it is not sent away again");
+    // Taken back, the plan counts again: the sensor comes, and is another device.
+    s.connect.onboard(&id).await.unwrap();
+    let answer = back.report(0, 60, None).await;
+    let again = back.opened(&answer);
+    assert_eq!((again.generation, again.deed.as_str()), (5, "install"));
+    let ask = v1::SensorTokenRequest { generation: 5 };
+    let sensor_token = back.client.sensor_token(ask).await.unwrap().into_inner();
+    let renewed = garrison_testkit::enrol(server.gateway(), &sensor_token.token, "web").await.unwrap();
+    back.report(5, 0, Some(done(5, "1.0.0"))).await;
+    let machine = machines(s).await.remove(0);
+    assert_eq!(machine.extensions[0].state, ExtensionState::Succeeded);
+    assert_eq!(machine.device_id.as_ref(), Some(&renewed.device));
+    assert!(!s.shared.fleet.is_revoked(&renewed.device));
+    // Taken back before the machine is connected again, it counts from then on.
+    s.connect.offboard(&id, "test").await.unwrap();
+    assert_eq!(back.report(5, 60, None).await.orders.len(), 1);
+    assert_eq!(back.report(6, 0, Some(done(6, ""))).await.verdict, "farewell");
+    s.connect.onboard(&id).await.unwrap();
+    let mut back = FakeConnector::enrol(&gateway, &token(s, 1).await, "web").await.unwrap();
+    let answer = back.report(0, 60, None).await;
+    assert_eq!(back.opened(&answer).deed, "install");
     // An unsupported machine has its code and no order.
     let mut odd = FakeConnector::enrol(&gateway, &token(s, 1).await, "odd").await.unwrap();
     odd.facts.distribution = "templeos".into();

@@ -227,6 +227,46 @@ fn off_boarding_removes_everything_and_is_remembered_until_it_is_taken_back() {
     assert_eq!(w.state(), Some(ExtensionState::Succeeded));
 }
 
+#[test]
+fn an_off_boarding_that_is_taken_back_while_the_machine_obeys_it_brings_the_sensor_back() {
+    let mut w = World::new();
+    w.settle();
+    w.standing.offboard("admin", w.now);
+    w.tick();
+    // The machine has the order and works on it; its word is still under way when the off-boarding is taken back.
+    w.deliver();
+    w.standing.onboard();
+    w.hear();
+    w.machine.finish(true);
+    w.hear();
+    assert!(w.machine.installed.is_none());
+    w.settle();
+    assert_eq!(w.state(), Some(ExtensionState::Succeeded));
+    assert_eq!(w.machine.installed.as_deref(), Some("1.0"), "and not only said to be there");
+}
+
+#[test]
+fn a_machine_that_comes_back_after_its_off_boarding_stays_connected_and_gets_nothing_until_it_is_let() {
+    let mut w = World::new();
+    w.settle();
+    w.standing.offboard("admin", w.now);
+    w.settle();
+    assert!(w.standing.is_gone());
+    // Enrolled again: a new identity and an empty journal.
+    w.standing = w.standing.enrolled_anew();
+    w.machine = Machine::default();
+    w.settle();
+    assert!(!w.standing.is_gone(), "it is not sent away again");
+    assert_eq!((w.state(), w.machine.installs), (None, 0), "the off-boarding is remembered");
+    w.standing.onboard();
+    w.settle();
+    assert_eq!((w.state(), w.machine.installs), (Some(ExtensionState::Succeeded), 1));
+    // Off-boarded again, it goes again.
+    w.standing.offboard("admin", w.now);
+    w.settle();
+    assert!(w.standing.is_gone() && w.machine.installed.is_none());
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Tick,
@@ -241,6 +281,7 @@ enum Event {
     Delete,
     Offboard,
     Onboard,
+    EnrolAnew,
     Clock(i64),
 }
 
@@ -258,6 +299,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Delete),
         1 => Just(Event::Offboard),
         1 => Just(Event::Onboard),
+        1 => Just(Event::EnrolAnew),
         2 => (-500_000_i64..500_000).prop_map(|minutes| Event::Clock(minutes * MINUTE)),
     ]
 }
@@ -282,6 +324,12 @@ proptest! {
                 Event::Delete => drop(w.standing.delete("admin", w.now)),
                 Event::Offboard => w.standing.offboard("admin", w.now),
                 Event::Onboard => w.standing.onboard(),
+                Event::EnrolAnew => {
+                    // What is on its way to the identity before is not heard any more.
+                    w.standing = w.standing.enrolled_anew();
+                    w.machine = Machine { taken: 0, queue: vec![], working: None, last: None, managed: false, ..w.machine };
+                    (w.orders, w.reports) = (vec![], vec![]);
+                }
                 Event::Clock(by) => w.now.0 = (w.now.0 + by).max(0),
             }
             // One order at a time, and what a machine works on or has waiting was given under a number of its own.
@@ -301,7 +349,8 @@ proptest! {
         while w.machine.working.is_some() { w.machine.finish(true); }
         w.settle();
         if w.standing.offboarded.is_some() {
-            prop_assert!(w.standing.is_gone() && w.machine.installed.is_none(), "{:?} {:?}", w.standing, w.machine);
+            let returned = w.standing.offboarded.as_ref().is_some_and(|off| off.returned);
+            prop_assert!(returned || w.standing.is_gone() && w.machine.installed.is_none(), "{:?} {:?}", w.standing, w.machine);
         } else if w.wish.sensor.is_ok() && w.wish.support.is_ok() {
             prop_assert_eq!(w.state(), Some(ExtensionState::Succeeded), "{:?} {:?}", &w.standing, &w.machine);
             prop_assert!(w.machine.installed.is_some() && w.machine.managed);
