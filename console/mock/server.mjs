@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { detectionsMock } from './detections.mjs';
 import { huntingMock } from './hunting.mjs';
 import { planeMock } from './plane.mjs';
+import { portalMock } from './portal.mjs';
 import { alerts, deviceId, devices, incidents, newIncident, rules, timelineRow, tree } from './story.mjs';
 
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
@@ -46,7 +47,11 @@ export function startMock(port = 0) {
     next: 2000,
     suppressions: [],
     tokens: [],
-    users: [{ id: 'u1', name: 'admin', role: 'admin', passwordSet: true }],
+    users: [
+      { id: 'u1', name: 'admin', role: 'admin', passwordSet: true },
+      { id: 'u2', name: 'ann', role: 'reader', passwordSet: true },
+      { id: 'u3', name: 'bob', role: 'reader', passwordSet: false, disabled: true },
+    ],
   };
   const list = structuredClone(incidents);
   const alertList = structuredClone(alerts);
@@ -55,6 +60,7 @@ export function startMock(port = 0) {
   const plane = planeMock();
   const ruleList = structuredClone(rules);
   const deviceList = structuredClone(devices);
+  const portal = portalMock({ alerts: alertList, machines: plane.machines, devices: deviceList });
 
   const send = (event, data, device) => {
     state.events += 1;
@@ -159,6 +165,8 @@ export function startMock(port = 0) {
     const [room, id, more] = parts;
     const cloud = plane.api(method, parts, query, body);
     if (cloud) return cloud;
+    const rest = portal.api(method, parts, query, body);
+    if (rest) return rest;
     const found = (item) =>
       item
         ? { status: 200, body: item }
@@ -331,7 +339,7 @@ export function startMock(port = 0) {
       if (method === 'DELETE') state.suppressions = state.suppressions.filter((s) => s.id !== id);
       return { status: 200, body: { items: state.suppressions } };
     }
-    if (room === 'enrolment-tokens' || room === 'api-tokens') {
+    if (room === 'enrolment-tokens') {
       if (method === 'POST') {
         state.tokens.push({
           id: `k${state.tokens.length}`,
@@ -342,7 +350,7 @@ export function startMock(port = 0) {
           usesMax: body.uses,
           createdTime: new Date().toISOString(),
         });
-        return { status: 200, body: { token: `${room === 'api-tokens' ? 'gat_' : 'ge1_'}${'Ab3'.repeat(20)}` } };
+        return { status: 200, body: { token: `ge1_${'Ab3'.repeat(20)}` } };
       }
       if (method === 'DELETE') state.tokens = state.tokens.filter((token) => token.id !== id);
       return { status: 200, body: { items: state.tokens.filter((token) => token.room === room) } };
@@ -355,6 +363,11 @@ export function startMock(port = 0) {
           state.users.push({ id: `u${state.users.length + 1}`, name: body.name, role: body.role, passwordSet: false });
         return { status: 201, body: { name: body.name, link } };
       }
+      if (method === 'PATCH')
+        Object.assign(
+          state.users.find((u) => u.name === id),
+          body,
+        );
       return { status: 200, body: { items: state.users } };
     }
     if (room === 'status')
@@ -405,6 +418,7 @@ export function startMock(port = 0) {
           return links.delete(body.link)
             ? enter()
             : answer(401, { code: 'link_spent', title: 'This link was used already, or has expired.', status: 401 });
+        if (parts[1] === 'methods') return answer(200, { password: true, oidc: { name: 'Example ID' } });
         if (parts[1] === 'password') {
           state.passwordSet = true;
           return answer(200, {});
@@ -472,6 +486,7 @@ export function startMock(port = 0) {
     linked,
     detections: custom.detections,
     plane,
+    portal,
     /** Who looks from now on: reader, analyst or admin. */
     role(role) {
       state.role = role;

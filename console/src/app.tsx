@@ -14,11 +14,13 @@ import { TOASTER } from './parts/toast';
 import { go, usePlace } from './router';
 import { useTheme } from './theme';
 
+const Access = lazy(() => import('./pages/Access'));
 const Overview = lazy(() => import('./pages/Overview'));
 const Incidents = lazy(() => import('./pages/Incidents'));
 const IncidentPage = lazy(() => import('./pages/Incident'));
 const Alerts = lazy(() => import('./pages/Alerts'));
 const AlertPage = lazy(() => import('./pages/Alert'));
+const CloudAlerts = lazy(() => import('./pages/CloudAlerts'));
 const Devices = lazy(() => import('./pages/Devices'));
 const DevicePage = lazy(() => import('./pages/Device'));
 const Detections = lazy(() => import('./pages/Detections'));
@@ -41,6 +43,8 @@ function Routed() {
       return second ? <IncidentPage key={second} id={Number(second)} /> : <Incidents />;
     case 'alerts':
       return second ? <AlertPage key={second} id={second} /> : <Alerts />;
+    case 'cloud-alerts':
+      return <CloudAlerts />;
     case 'devices':
       return second ? <DevicePage key={second} id={second} /> : <Devices />;
     case 'detections':
@@ -55,6 +59,8 @@ function Routed() {
       return <Hunting />;
     case 'rules':
       return <Rules />;
+    case 'access':
+      return <Access />;
     case 'settings':
       return <Settings />;
     case 'status':

@@ -95,7 +95,7 @@ export function useEventStream(client: QueryClient): void {
       const alert = parsed<Alert>(event);
       if (!alert) return;
       mark(`alert:${alert.id}`, `Alert: ${alert.title}`);
-      refresh('alerts', 'alert', 'story', 'incident', 'count', 'tree');
+      refresh('alerts', 'alert', 'cloud-alerts', 'story', 'incident', 'count', 'tree');
     });
     source.addEventListener('device', (event) => {
       const device = parsed<Device>(event);

@@ -147,7 +147,7 @@ export function useCaseUpdate(kind: CaseKind) {
     mutationFn: ({ id, change }: { id: string | number; change: CaseUpdate }) =>
       api.patch<Incident | Alert>(`/${kind}/${id}`, change),
     onSuccess: () => {
-      for (const key of ['incidents', 'incident', 'alerts', 'alert', 'count', 'story', 'tree']) {
+      for (const key of ['incidents', 'incident', 'alerts', 'alert', 'cloud-alerts', 'count', 'story', 'tree']) {
         void client.invalidateQueries({ queryKey: [key] });
       }
     },

@@ -1,9 +1,11 @@
 import { detections, evidenceDialog, retro } from './detections';
 import { grid, hunting } from './hunting';
 import { bulkPlan, connect, environment, exclusions, machine, machines, plan, planDialog, usage } from './plane';
+import { access, cloudAlerts } from './portal';
 
 // Every word of the console. Another language is another file of this shape.
 export const en = {
+  access,
   action: { cancel: 'Cancel', close: 'Close', retry: 'Try again' },
   alert: {
     byRule: 'Raised by rule',
@@ -60,6 +62,7 @@ export const en = {
     users: 'Users',
     what: 'What',
   },
+  cloudAlerts,
   connect,
   comments: {
     add: 'Write a comment',
@@ -105,6 +108,8 @@ export const en = {
     timeline: 'Timeline',
   },
   devices: {
+    open: 'Open device',
+    summary: 'Device summary',
     enrol: 'Make an enrolment token',
     none: 'No devices match',
     noneHint: 'A server appears here as soon as its sensor is enrolled.',
@@ -243,7 +248,9 @@ export const en = {
     unset: 'Not set',
   },
   nav: {
+    access: 'Access',
     alerts: 'Alerts',
+    cloudAlerts: 'Cloud alerts',
     detections: 'Detections',
     devices: 'Devices',
     environment: 'Environment',

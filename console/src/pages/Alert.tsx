@@ -1,11 +1,13 @@
 import { Button, Tab, TabList } from '@fluentui/react-components';
-import { AlertOffRegular, TargetRegular } from '@fluentui/react-icons';
+import { AlertOffRegular, CloudRegular, TargetRegular } from '@fluentui/react-icons';
 import { useMemo, useState } from 'react';
 import { ApiError } from '../api/client';
+import { useCloudAlert } from '../api/cloud';
 import { useAlert, useAlertTree, useIncident } from '../api/queries';
 import type { Alert } from '../api/types';
 import { huntNow } from '../hunting/start';
 import { t } from '../i18n';
+import { href } from '../logic/address';
 import { huntFrom } from '../logic/huntFrom';
 import { flatten, type TreeRow } from '../logic/tree';
 import { spaced } from '../logic/words';
@@ -20,7 +22,7 @@ import { ProcessTree } from '../parts/ProcessTree';
 import { Empty, Failure, Loading } from '../parts/States';
 import { StoryDetails } from '../parts/StoryDetails';
 import { SuppressDialog } from '../parts/SuppressDialog';
-import { useParamChange, usePlace } from '../router';
+import { go, useParamChange, usePlace } from '../router';
 
 const TABS = ['what', 'why', 'evidence', 'comments'] as const;
 
@@ -70,7 +72,8 @@ function What({ alert }: { alert: Alert }) {
 
 export default function AlertPage({ id }: { id: string }) {
   const { data: alert, error, refetch } = useAlert(id);
-  const { params } = usePlace();
+  const cloud = useCloudAlert(id);
+  const { params, search } = usePlace();
   const change = useParamChange();
   const [suppressing, setSuppressing] = useState(false);
   if (error) return <Failure error={error} retry={() => void refetch()} />;
@@ -106,6 +109,15 @@ export default function AlertPage({ id }: { id: string }) {
           >
             {t('hunting.hunt')}
           </Button>
+          {cloud.data && (
+            <Button
+              size="small"
+              icon={<CloudRegular />}
+              onClick={() => go(href('/cloud-alerts', search, { resource: cloud.data?.resourceId, sel: alert.id }))}
+            >
+              {t('cloudAlerts.cloudView')}
+            </Button>
+          )}
           <Button size="small" icon={<AlertOffRegular />} onClick={() => setSuppressing(true)}>
             {t('suppress.title')}
           </Button>

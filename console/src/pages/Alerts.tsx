@@ -1,5 +1,3 @@
-import { Button } from '@fluentui/react-components';
-import { OpenRegular } from '@fluentui/react-icons';
 import { useMemo } from 'react';
 import { useAlert, useCaseUpdate, useList, useSession } from '../api/queries';
 import type { Alert } from '../api/types';
@@ -12,10 +10,10 @@ import { DataGrid, type GridColumn } from '../parts/DataGrid';
 import { Entity, EntityFilters, type EntityValue } from '../parts/Entity';
 import { Explanation } from '../parts/Explanation';
 import { Chips, keepRows, PickFilter, SearchBox } from '../parts/Filters';
+import { ItemPane } from '../parts/ItemPane';
 import { ManageCase } from '../parts/ManageCase';
 import { Section, Time, To } from '../parts/Parts';
-import { SidePane } from '../parts/SidePane';
-import { Empty, Failure, Loading } from '../parts/States';
+import { Empty } from '../parts/States';
 import { useTell } from '../parts/toast';
 import { go, useParamChange, usePlace } from '../router';
 
@@ -100,29 +98,16 @@ function valuesOf(a: Alert, field: string): string[] {
 }
 
 function AlertPane({ id, close }: { id: string; close: () => void }) {
-  const { data: alert, error, refetch } = useAlert(id);
-  const { search } = usePlace();
   return (
-    <SidePane
-      title={alert?.title ?? t('word.alert')}
+    <ItemPane
+      query={useAlert(id)}
+      titleOf={(a) => a.title}
+      word={t('word.alert')}
       label={t('alerts.summary')}
+      open={{ path: `/alerts/${id}`, text: t('alerts.open') }}
       close={close}
-      actions={
-        <Button
-          size="small"
-          appearance="primary"
-          icon={<OpenRegular />}
-          onClick={() => go(href(`/alerts/${id}`, search))}
-        >
-          {t('alerts.open')}
-        </Button>
-      }
     >
-      {error ? (
-        <Failure error={error} retry={() => void refetch()} />
-      ) : !alert ? (
-        <Loading />
-      ) : (
+      {(alert) => (
         <>
           <div className="tags">
             <SeverityBadge severity={alert.severity} />
@@ -138,7 +123,7 @@ function AlertPane({ id, close }: { id: string; close: () => void }) {
           </Section>
         </>
       )}
-    </SidePane>
+    </ItemPane>
   );
 }
 

@@ -1,5 +1,6 @@
 import { useMemo } from 'react';
-import { useList } from '../api/queries';
+import { useMachinesOf } from '../api/plane';
+import { useDevice, useList } from '../api/queries';
 import type { Device } from '../api/types';
 import { t } from '../i18n';
 import { href, withoutOf, withoutText } from '../logic/address';
@@ -8,7 +9,8 @@ import { HealthBadge, SeverityBadge, Tag } from '../parts/Badges';
 import { DataGrid, type GridColumn } from '../parts/DataGrid';
 import { Entity, EntityFilters, type EntityValue } from '../parts/Entity';
 import { Chips, keepRows, PickFilter, SearchBox } from '../parts/Filters';
-import { Time, To } from '../parts/Parts';
+import { ItemPane } from '../parts/ItemPane';
+import { Facts, Section, Time, To } from '../parts/Parts';
 import { Empty } from '../parts/States';
 import { go, useParamChange, usePlace } from '../router';
 
@@ -99,6 +101,61 @@ const COLUMNS: GridColumn<Device>[] = [
   },
 ];
 
+/** Beside the pane there is room for these only. */
+const NARROW = COLUMNS.filter((c) => ['name', 'risk', 'alerts', 'health', 'seen'].includes(c.id));
+
+function DevicePane({ id, close }: { id: string; close: () => void }) {
+  const machine = useMachinesOf([id]).data?.get(id);
+  return (
+    <ItemPane
+      query={useDevice(id)}
+      titleOf={(d) => d.computerDnsName}
+      word={t('word.device')}
+      label={t('devices.summary')}
+      open={{ path: `/devices/${id}`, text: t('devices.open') }}
+      close={close}
+    >
+      {(device) => (
+        <>
+          <div className="tags">
+            <SeverityBadge severity={device.riskScore} />
+            <HealthBadge health={device.healthStatus} />
+            {device.machineTags.map((tag) => (
+              <Tag key={tag}>{tag}</Tag>
+            ))}
+          </div>
+          {device.healthIssues.map((issue) => (
+            <p key={issue}>{issue}</p>
+          ))}
+          <Section title={t('device.about')}>
+            <Facts
+              facts={[
+                { name: t('device.os'), value: `${device.osDistribution} ${device.osVersion}` },
+                { name: t('device.kernel'), value: <span className="mono">{device.kernelVersion}</span> },
+                { name: t('device.address'), value: device.ipAddresses.join(', ') || '–' },
+                { name: t('device.agent'), value: device.agentVersion },
+                { name: t('device.lastSeen'), value: <Time ago at={device.lastSeen} /> },
+                {
+                  name: t('column.alerts'),
+                  value: (
+                    <To path="/alerts" change={{ device: device.id }}>
+                      {String(device.activeAlertCount)}
+                    </To>
+                  ),
+                },
+                !!machine && {
+                  name: t('cloudAlerts.machine'),
+                  value: <To path={`/machines/${machine.id}`}>{machine.name}</To>,
+                },
+              ]}
+            />
+          </Section>
+        </>
+      )}
+    </ItemPane>
+  );
+}
+
 export default function Devices() {
   const { params, search } = usePlace();
   const change = useParamChange();
@@ -108,6 +165,7 @@ export default function Devices() {
     sort: params.get('sort') ?? '-lastSeen',
   });
   const not = params.get('not');
+  const selected = params.get('sel');
   const rows = useMemo(
     () => keepRows(list.rows, withoutOf(not), (d, field) => (field === 'device' ? [d.computerDnsName] : d.ipAddresses)),
     [list.rows, not],
@@ -130,10 +188,10 @@ export default function Devices() {
           <DataGrid
             name="devices"
             label={t('nav.devices')}
-            columns={COLUMNS}
+            columns={selected ? NARROW : COLUMNS}
             rows={rows}
             keyOf={(d) => d.id}
-            selected={params.get('sel')}
+            selected={selected}
             onSelect={(d) => change({ sel: d.id })}
             onOpen={(d) => go(href(`/devices/${d.id}`, search))}
             sort={params.get('sort') ?? '-lastSeen'}
@@ -163,6 +221,7 @@ export default function Devices() {
             }
           />
         </div>
+        {selected && <DevicePane key={selected} id={selected} close={() => change({ sel: null })} />}
       </div>
     </EntityFilters>
   );

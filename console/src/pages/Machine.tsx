@@ -1,5 +1,5 @@
 import { Button } from '@fluentui/react-components';
-import { ServerRegular } from '@fluentui/react-icons';
+import { AlertRegular, ServerRegular } from '@fluentui/react-icons';
 import { type HistoryLine, useHistory, useMachine, useSubscriptions } from '../api/plane';
 import { t } from '../i18n';
 import { href } from '../logic/address';
@@ -75,6 +75,13 @@ export default function MachinePage({ id }: { id: string }) {
             <Tag key={name}>{value ? `${name}=${value}` : name}</Tag>
           ))}
           <span className="grow" />
+          <Button
+            size="small"
+            icon={<AlertRegular />}
+            onClick={() => go(href('/cloud-alerts', search, { resource: machine.resourceId }))}
+          >
+            {t('cloudAlerts.ofMachine')}
+          </Button>
           {machine.deviceId && (
             <Button
               size="small"

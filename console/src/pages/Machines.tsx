@@ -9,9 +9,9 @@ import { healthClass, placeOf, sensorOf } from '../logic/plane';
 import { Tag } from '../parts/Badges';
 import { DataGrid, type GridColumn } from '../parts/DataGrid';
 import { Chips, PickFilter, SearchBox } from '../parts/Filters';
+import { ItemPane } from '../parts/ItemPane';
 import { Time, To } from '../parts/Parts';
-import { SidePane } from '../parts/SidePane';
-import { Empty, Failure, Loading } from '../parts/States';
+import { Empty } from '../parts/States';
 import { BulkDialog } from '../plane/BulkDialog';
 import { ConnectDialog } from '../plane/ConnectDialog';
 import { MachineActions } from '../plane/MachineActions';
@@ -111,29 +111,16 @@ function columns(nameOf: (subscription: string) => string, narrow: boolean): Gri
 }
 
 function MachinePane({ id, close }: { id: string; close: () => void }) {
-  const { data: machine, error, refetch } = useMachine(id);
-  const { search } = usePlace();
   return (
-    <SidePane
-      title={machine?.name ?? t('machines.word')}
+    <ItemPane
+      query={useMachine(id)}
+      titleOf={(m) => m.name}
+      word={t('machines.word')}
       label={t('machines.summary')}
+      open={{ path: `/machines/${id}`, text: t('machines.open') }}
       close={close}
-      actions={
-        <Button
-          size="small"
-          appearance="primary"
-          icon={<OpenRegular />}
-          onClick={() => go(href(`/machines/${id}`, search))}
-        >
-          {t('machines.open')}
-        </Button>
-      }
     >
-      {error ? (
-        <Failure error={error} retry={() => void refetch()} />
-      ) : !machine ? (
-        <Loading />
-      ) : (
+      {(machine) => (
         <>
           <div className="tags">
             <MachineActions machine={machine} />
@@ -143,7 +130,7 @@ function MachinePane({ id, close }: { id: string; close: () => void }) {
           <About machine={machine} />
         </>
       )}
-    </SidePane>
+    </ItemPane>
   );
 }
 

@@ -1,19 +1,17 @@
-import { Button, Field, Input, Select, Tab, TabList } from '@fluentui/react-components';
-import { CopyRegular } from '@fluentui/react-icons';
+import { Button, Field, Input, Tab, TabList } from '@fluentui/react-components';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api } from '../api/client';
 import { itemsOf, useSession, useSuppressions } from '../api/queries';
-import type { Page, Role, Row } from '../api/types';
+import type { Page, Row } from '../api/types';
 import { t } from '../i18n';
-import { copyText } from '../parts/Entity';
 import { Section, Time } from '../parts/Parts';
+import { Secret } from '../parts/Secret';
 import { Empty, Failure, Loading } from '../parts/States';
 import { useTell } from '../parts/toast';
 import { useParamChange, usePlace } from '../router';
 
-const TABS = ['enrolment', 'tokens', 'users', 'suppressions', 'me'] as const;
-const ROLES: Role[] = ['reader', 'analyst', 'admin'];
+const TABS = ['enrolment', 'suppressions', 'me'] as const;
 
 function useRows(path: string) {
   return useQuery({
@@ -41,32 +39,7 @@ export function installCommands(token: string, host: string): string {
   return `garrison-sensor enrol --server ${host}:9443 --token ${token} && systemctl enable --now garrison-sensor`;
 }
 
-function Secret({ title, text }: { title: string; text: string }) {
-  return (
-    <div className="secret" role="status">
-      <strong>{title}</strong>
-      <span className="muted small">{t('settings.once')}</span>
-      <pre className="json" tabIndex={0}>
-        {text}
-      </pre>
-      <Button size="small" icon={<CopyRegular />} onClick={() => void copyText(text)}>
-        {t('entity.copy')}
-      </Button>
-    </div>
-  );
-}
-
-function Rows({
-  path,
-  columns,
-  removable,
-  act,
-}: {
-  path: string;
-  columns: string[];
-  removable?: boolean;
-  act?: { label: string; run: (row: Row) => void };
-}) {
+function Rows({ path, columns, removable }: { path: string; columns: string[]; removable?: boolean }) {
   const rows = useRows(path);
   const client = useQueryClient();
   const tell = useTell();
@@ -87,7 +60,7 @@ function Rows({
           {shown.map((c) => (
             <th key={c}>{t(`settings.column.${c}` as 'settings.column.name')}</th>
           ))}
-          {(removable || act) && (
+          {removable && (
             <th>
               <span className="sr-only">{t('settings.actions')}</span>
             </th>
@@ -106,13 +79,6 @@ function Rows({
                 )}
               </td>
             ))}
-            {act && (
-              <td className="end">
-                <Button size="small" appearance="subtle" onClick={() => act.run(row)}>
-                  {act.label}
-                </Button>
-              </td>
-            )}
             {removable && (
               <td className="end">
                 <Button
@@ -204,119 +170,6 @@ function Enrolment() {
             'expiresTime',
             'revoked',
           ]}
-        />
-      </Section>
-    </>
-  );
-}
-
-function Tokens() {
-  const make = useMake('/api-tokens');
-  const [name, setName] = useState('');
-  const [role, setRole] = useState<Role>('reader');
-  return (
-    <>
-      <Section title={t('settings.newToken')}>
-        <form
-          className="inline-form"
-          onSubmit={(event) => {
-            event.preventDefault();
-            make.mutate({ name, role });
-          }}
-        >
-          <Field label={t('settings.column.name')} size="small" required>
-            <Input size="small" value={name} onChange={(_, data) => setName(data.value)} />
-          </Field>
-          <Field label={t('settings.column.role')} size="small">
-            <Select
-              size="small"
-              value={role}
-              onChange={(_, data) => setRole(ROLES.find((r) => r === data.value) ?? 'reader')}
-            >
-              {ROLES.map((r) => (
-                <option key={r}>{r}</option>
-              ))}
-            </Select>
-          </Field>
-          <Button size="small" appearance="primary" type="submit" disabled={!name.trim() || make.isPending}>
-            {t('settings.make')}
-          </Button>
-        </form>
-        {make.data && <Secret title={t('settings.token')} text={secretOf(make.data)} />}
-      </Section>
-      <Section title={t('settings.tab.tokens')}>
-        <Rows
-          path="/api-tokens"
-          removable
-          columns={[
-            'name',
-            'role',
-            'createdBy',
-            'created',
-            'createdTime',
-            'lastUsedTime',
-            'expires',
-            'expiresTime',
-            'revoked',
-          ]}
-        />
-      </Section>
-    </>
-  );
-}
-
-/** The address that a one-time link is: the server may give the whole of it, or only its secret. */
-export function signInAddress(link: string, origin: string): string {
-  return /^https?:/.test(link) ? link : `${origin}/sign-in?link=${encodeURIComponent(link)}`;
-}
-
-function Users() {
-  const make = useMake('/users');
-  const tell = useTell();
-  const [name, setName] = useState('');
-  const [role, setRole] = useState<Role>('analyst');
-  const again = useMutation({
-    mutationFn: (user: string) => api.post<Row>(`/users/${encodeURIComponent(user)}/link`),
-    onError: tell.failed,
-  });
-  const answer = again.data ?? make.data;
-  return (
-    <>
-      <Section title={t('settings.newUser')}>
-        <p className="muted">{t('settings.userHint')}</p>
-        <form
-          className="inline-form"
-          onSubmit={(event) => {
-            event.preventDefault();
-            again.reset();
-            make.mutate({ name, role });
-          }}
-        >
-          <Field label={t('settings.column.name')} size="small" required>
-            <Input size="small" autoComplete="off" value={name} onChange={(_, data) => setName(data.value)} />
-          </Field>
-          <Field label={t('settings.column.role')} size="small">
-            <Select
-              size="small"
-              value={role}
-              onChange={(_, data) => setRole(ROLES.find((r) => r === data.value) ?? 'reader')}
-            >
-              {ROLES.map((r) => (
-                <option key={r}>{r}</option>
-              ))}
-            </Select>
-          </Field>
-          <Button size="small" appearance="primary" type="submit" disabled={!name.trim() || make.isPending}>
-            {t('settings.make')}
-          </Button>
-        </form>
-        {answer && <Secret title={t('settings.link')} text={signInAddress(secretOf(answer), window.location.origin)} />}
-      </Section>
-      <Section title={t('settings.tab.users')}>
-        <Rows
-          path="/users"
-          columns={['name', 'role', 'passwordSet']}
-          act={{ label: t('settings.newLink'), run: (row) => again.mutate(said(row, 'name')) }}
         />
       </Section>
     </>
@@ -454,8 +307,6 @@ export default function Settings() {
       </TabList>
       <div className="padded">
         {tab === 'enrolment' && <Enrolment />}
-        {tab === 'tokens' && <Tokens />}
-        {tab === 'users' && <Users />}
         {tab === 'suppressions' && <Suppressions />}
         {tab === 'me' && <Me />}
       </div>

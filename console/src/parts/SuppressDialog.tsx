@@ -59,7 +59,7 @@ export function SuppressDialog({ alert, close }: { alert: Alert; close: () => vo
   const make = useMutation({
     mutationFn: () => api.post<Suppression>('/suppressions', { name, reason, scope }),
     onSuccess: () => {
-      for (const key of ['suppressions', 'alerts', 'alert', 'incident', 'incidents', 'count'])
+      for (const key of ['suppressions', 'alerts', 'alert', 'cloud-alerts', 'incident', 'incidents', 'count'])
         void client.invalidateQueries({ queryKey: [key] });
       tell.done(t('suppress.done'));
       close();

@@ -5,6 +5,7 @@
 //! Field names on the wire are camelCase, as in the endpoint APIs that existing clients know.
 
 pub mod alert;
+pub mod cloud;
 pub mod device;
 pub mod extension;
 pub mod geography;
@@ -21,6 +22,7 @@ pub mod time;
 pub mod words;
 
 pub use alert::*;
+pub use cloud::*;
 pub use device::*;
 pub use extension::*;
 pub use geography::*;

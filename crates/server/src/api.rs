@@ -7,6 +7,7 @@ pub mod access;
 pub mod audit;
 pub mod auth;
 pub mod cases;
+pub mod cloud_alerts;
 pub mod connectors;
 pub mod cursor;
 pub mod detections;
@@ -189,6 +190,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(connectors::extension_delete))
         .routes(routes!(connectors::machine_offboard))
         .routes(routes!(connectors::machine_onboard))
+        .merge(cloud_alerts::routes())
         .routes(routes!(usage::usage_get))
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));

@@ -51,6 +51,22 @@ impl std::fmt::Debug for Audit {
     }
 }
 
+/// What proving a part of the log came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvedPart {
+    /// The entry before the part.
+    pub after: i64,
+    /// Its last entry that was proved.
+    pub last: i64,
+    /// Whether all that was looked at is as it was written.
+    pub whole: bool,
+    /// What is wrong.
+    pub problem: Option<String>,
+    /// Whether there may be more entries.
+    pub more: bool,
+}
+
 /// Which entries.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
@@ -147,6 +163,37 @@ impl Audit {
             }
         }
         Ok(lines)
+    }
+
+    /// Proves at most `limit` entries after one that was proved already; the work of one request stays bounded.
+    pub async fn prove(&self, after: i64, limit: i64) -> Result<ProvedPart, DbError> {
+        let before = match after {
+            0 => Some(chain::ZERO.to_owned()),
+            _ => sqlx::query("SELECT hash FROM access_audit WHERE seq = $1")
+                .bind(after)
+                .fetch_optional(self.db.pool())
+                .await?
+                .map(|row| row.try_get("hash"))
+                .transpose()?,
+        };
+        let mut part = ProvedPart { after, last: after, whole: before.is_some(), problem: None, more: false };
+        let Some(before) = before else {
+            part.problem = Some(format!("entry {after} is missing"));
+            return Ok(part);
+        };
+        let lines = self.export(after, limit).await?;
+        part.more = i64::try_from(lines.len()).is_ok_and(|n| n == limit);
+        let mut proof = chain::Proof::after(after, before);
+        for line in &lines {
+            if let Err(broken) = proof.take(line) {
+                part.whole = false;
+                part.more = false;
+                part.problem = Some(broken.to_string());
+                break;
+            }
+            part.last += 1;
+        }
+        Ok(part)
     }
 
     /// Lines of the chain after a number, as they are exported.

@@ -88,6 +88,39 @@ pub struct DeviceGroup {
     pub device_count: u64,
 }
 
+/// A device as a preview shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviewDevice {
+    /// Device.
+    pub id: String,
+    /// Host name.
+    pub name: String,
+    /// Id of the group that it is in now.
+    pub before: String,
+    /// Id of the group that it would be in.
+    pub after: String,
+}
+
+/// What a group would hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupPreview {
+    /// Devices that all rules fit.
+    pub matching: u64,
+    /// Those of them that no group before it takes.
+    pub holding: u64,
+    /// Devices that would come in.
+    pub entering: u64,
+    /// Devices that would leave.
+    pub leaving: u64,
+    /// Devices that the rules fit, or that would leave; the first 100 by name.
+    pub items: Vec<PreviewDevice>,
+}
+
+/// Devices that a preview names.
+pub const PREVIEW_MAX: usize = 100;
+
 /// What rules look at.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GroupFacts<'a> {
@@ -140,9 +173,64 @@ pub fn group_of<'g>(groups: &'g [DeviceGroup], facts: &GroupFacts<'_>) -> &'g st
     groups.iter().find(fits).map_or(UNGROUPED, |g| g.id.as_str())
 }
 
+impl GroupPreview {
+    /// Takes a device into account: `now` and `then` are the groups in order of rank, without and with the change.
+    pub fn take(
+        &mut self,
+        group: &DeviceGroup,
+        (now, then): (&[DeviceGroup], &[DeviceGroup]),
+        id: &str,
+        facts: &GroupFacts<'_>,
+    ) {
+        let (before, after) = (group_of(now, facts), group_of(then, facts));
+        let matching = !group.rules.is_empty() && group.rules.iter().all(|rule| rule.holds(facts));
+        let (was, is) = (before == group.id, after == group.id);
+        self.matching += u64::from(matching);
+        self.holding += u64::from(is);
+        self.entering += u64::from(is && !was);
+        self.leaving += u64::from(was && !is);
+        if matching || was {
+            self.items.push(PreviewDevice {
+                id: id.to_owned(),
+                name: facts.host_name.to_owned(),
+                before: before.to_owned(),
+                after: after.to_owned(),
+            });
+        }
+    }
+
+    /// The first devices by name.
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        self.items.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        self.items.truncate(PREVIEW_MAX);
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preview_tells_who_comes_and_who_goes() {
+        use Operator as O;
+        use Property as P;
+        let now = [group("web", 1, &[(P::Name, O::StartsWith, "web")]), group("all", 2, &[(P::Os, O::Equals, "linux")])];
+        // `web` goes behind `all` and looks for others.
+        let changed = group("web", 2, &[(P::Name, O::StartsWith, "w")]);
+        let then = [now[1].clone(), changed.clone()];
+        let mut preview = GroupPreview::default();
+        for (name, platform) in [("web-2", "Linux"), ("web-1", "Linux"), ("win", "Other"), ("db", "Linux")] {
+            let facts = GroupFacts { host_name: name, os_platform: platform, ..GroupFacts::default() };
+            preview.take(&changed, (&now, &then), name, &facts);
+        }
+        let preview = preview.cut();
+        assert_eq!((preview.matching, preview.holding, preview.entering, preview.leaving), (3, 1, 1, 2));
+        let named: Vec<_> =
+            preview.items.iter().map(|d| (d.name.as_str(), d.before.as_str(), d.after.as_str())).collect();
+        assert_eq!(named, [("web-1", "web", "all"), ("web-2", "web", "all"), ("win", UNGROUPED, "web")]);
+    }
 
     fn group(id: &str, rank: i64, rules: &[(Property, Operator, &str)]) -> DeviceGroup {
         DeviceGroup {

@@ -1,6 +1,6 @@
 //! The tables of this room, but for the audit log's.
 
-use super::group::{CONDITIONS_MAX, GROUPS_MAX, UNGROUPED, UNGROUPED_NAME};
+use super::group::{CONDITIONS_MAX, GROUPS_MAX, GroupPreview, UNGROUPED, UNGROUPED_NAME};
 use super::role::OWNER;
 use super::{
     Access, AccessError, Action, AutomationLevel, Condition, DeviceGroup, Grant, Rights, Scope, Setup, Subject,
@@ -537,6 +537,38 @@ impl Access {
         tx.commit().await?;
         self.changed();
         Ok(())
+    }
+
+    /// What a device group would hold with these rules at this rank, which is the last one unless given. Nothing is
+    /// changed.
+    pub async fn device_group_preview(
+        &self,
+        id: &str,
+        rank: Option<i64>,
+        rules: &[Condition],
+        now: Micros,
+    ) -> Result<GroupPreview, AccessError> {
+        if rules.len() > CONDITIONS_MAX || !rules.iter().all(Condition::is_usable) {
+            let words = format!("a device group has 1 to {CONDITIONS_MAX} rules with values of 1 to 128 characters");
+            return Err(AccessError::Value(words));
+        }
+        let setup = self.setup(now).await?;
+        let was = setup.groups.iter().find(|g| g.id == id);
+        let mut then: Vec<DeviceGroup> = setup.groups.iter().filter(|g| g.id != id).cloned().collect();
+        let place = rank.or(was.map(|g| g.rank)).and_then(|rank| usize::try_from(rank.saturating_sub(1)).ok());
+        let group = DeviceGroup {
+            id: id.to_owned(),
+            name: String::new(),
+            description: String::new(),
+            rank: 0,
+            rules: rules.to_vec(),
+            automation_level: AutomationLevel::default(),
+            device_count: 0,
+        };
+        then.insert(place.unwrap_or(then.len()).min(then.len()), group.clone());
+        let mut preview = GroupPreview::default();
+        self.fleet.group_facts_walk(|device, facts| preview.take(&group, (&setup.groups, &then), device.as_str(), facts));
+        Ok(preview.cut())
     }
 
     /// Makes a device group, or changes one. Of the default group only the level can be changed.

@@ -3,6 +3,7 @@
 use super::Api;
 use super::extract::{Body, Id};
 use super::problem::ApiError;
+use crate::access::group::{Condition, GroupPreview};
 use crate::access::store::DeviceGroupBody;
 use crate::access::{Action, Assignment, AssignmentNew, DeviceGroup, Rights, RoleView};
 use crate::identity::Principal;
@@ -67,6 +68,19 @@ pub struct MembersBody {
     members: Vec<String>,
 }
 
+/// A device group that is thought of.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupPreviewBody {
+    /// The group that would be changed; a new one unless given.
+    #[serde(default)]
+    id: String,
+    /// Rank from 1; as it is, or last, unless given.
+    rank: Option<i64>,
+    /// All of them must hold.
+    rules: Vec<Condition>,
+}
+
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -79,6 +93,7 @@ pub fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(user_group_list))
         .routes(routes!(user_group_put))
         .routes(routes!(device_group_list))
+        .routes(routes!(device_group_preview))
         .routes(routes!(device_group_put, device_group_delete))
 }
 
@@ -196,6 +211,18 @@ pub async fn user_group_put(
 #[utoipa::path(get, path = "/device-groups", tag = "access", responses((status = 200, body = Page<DeviceGroup>)))]
 pub async fn device_group_list(State(api): State<Api>) -> Result<Json<Page<DeviceGroup>>, ApiError> {
     Ok(whole(api.shared.access.device_groups(crate::now()).await?))
+}
+
+/// What a device group would hold. Changes nothing.
+#[utoipa::path(post, path = "/device-groups/preview", tag = "access", request_body = GroupPreviewBody,
+    responses((status = 200, body = GroupPreview), (status = 400, body = Problem)))]
+pub async fn device_group_preview(
+    State(api): State<Api>,
+    Body(body): Body<GroupPreviewBody>,
+) -> Result<Json<GroupPreview>, ApiError> {
+    let found = api.shared.access.device_group_preview(&body.id, body.rank, &body.rules, crate::now()).await?;
+    crate::access::audit::count(found.items.len());
+    Ok(Json(found))
 }
 
 /// Makes or changes a device group. Of the group `ungrouped` only the automation level can be changed.

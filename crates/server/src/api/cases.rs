@@ -288,6 +288,7 @@ pub async fn alert_list(
         descending,
         after,
         limit: limit(q.limit)?,
+        ..AlertFilter::default()
     };
     Ok(page(api.incidents.alert_list(&filter).await?, &list_name))
 }

@@ -100,6 +100,11 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/alerts/{id}/move", May(A::Investigate, Alert), Change),
     line("GET", "/alerts/{id}/audit", May(A::ViewSecops, Alert), Read),
 
+    line("GET", "/cloud/alerts", May(A::ViewSecops, Part), Read),
+    line("GET", "/cloud/alerts/{id}", May(A::ViewSecops, Alert), Read),
+    line("POST", "/cloud/alerts/{id}/dismiss", May(A::Investigate, Alert), Change),
+    line("POST", "/cloud/alerts/{id}/reactivate", May(A::Investigate, Alert), Change),
+
     line("GET", "/devices", May(A::ViewSecops, Part), Read),
     line("GET", "/devices/{id}", May(A::ViewSecops, Device), Read),
     line("PATCH", "/devices/{id}", May(A::SecuritySettings, Device), Change),
@@ -143,11 +148,13 @@ pub const ROUTES: &[Route] = &[
     line("GET", "/access/user-groups", May(A::AccessView, Whole), Read),
     line("PUT", "/access/user-groups/{name}", May(A::AccessManage, Whole), Change),
     line("GET", "/device-groups", May(A::AccessView, Whole), Read),
+    line("POST", "/device-groups/preview", May(A::AccessView, Whole), Read),
     line("PUT", "/device-groups/{id}", May(A::AccessManage, Whole), Change),
     line("DELETE", "/device-groups/{id}", May(A::AccessManage, Whole), Change),
     line("GET", "/audit", May(A::AuditView, Whole), Read),
     line("GET", "/audit/head", May(A::AuditView, Whole), Quiet),
     line("GET", "/audit/export", May(A::AuditView, Whole), Read),
+    line("GET", "/audit/verify", May(A::AuditView, Whole), Read),
 
     line("GET", "/status", SignedIn, Quiet),
     line("GET", "/schema", SignedIn, Quiet),

@@ -1,10 +1,10 @@
 //! `garrison alert …`
 
-use super::client::{CliError, Client, query};
+use super::client::{CliError, Client, query, typed};
 use super::output::{Printer, clean, short_time};
 use super::tree;
 use clap::{Args, Subcommand};
-use garrison_model::{Alert, Page, StoryTree};
+use garrison_model::{Alert, CloudAlert, Page, StoryTree};
 use serde_json::{Map, Value, json};
 
 /// What can be changed of alerts and incidents alike.
@@ -46,7 +46,7 @@ impl CaseOptions {
 pub enum Command {
     /// Alerts, newest first.
     List {
-        /// New, InProgress, Resolved; several with commas.
+        /// New, InProgress, Resolved; with --cloud Active, InProgress, Resolved, Dismissed; several with commas.
         #[arg(long)]
         status: Option<String>,
         /// High, Medium, Low, Informational; several with commas.
@@ -64,6 +64,15 @@ pub enum Command {
         /// Such as 24h or 7d.
         #[arg(long)]
         since: Option<String>,
+        /// The cloud view: alerts of machines, of the last 90 days, by subscription and resource.
+        #[arg(long, conflicts_with_all = ["rule", "incident", "q", "since"])]
+        cloud: bool,
+        /// Only in this subscription.
+        #[arg(long, requires = "cloud")]
+        subscription: Option<String>,
+        /// Only of this machine or resource group, by its resource id.
+        #[arg(long, requires = "cloud")]
+        resource: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 50)]
         limit: u32,
@@ -72,6 +81,27 @@ pub enum Command {
     Show {
         /// Id.
         id: String,
+    },
+    /// Resolve alerts with nothing to do about them, in both views.
+    Dismiss {
+        /// Ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why; kept as a comment.
+        #[arg(long)]
+        reason: Option<String>,
+        /// They are false positives, not expected activity.
+        #[arg(long)]
+        false_positive: bool,
+    },
+    /// Open dismissed or resolved alerts again.
+    Reactivate {
+        /// Ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why; kept as a comment.
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Change one or more alerts.
     Update {
@@ -85,7 +115,40 @@ pub enum Command {
 
 pub(super) async fn run(command: Command, client: &Client, printer: &Printer) -> Result<(), CliError> {
     match command {
-        Command::List { status, severity, rule, incident, q, since, limit } => {
+        Command::List { cloud: true, status, severity, subscription, resource, limit, .. } => {
+            let pairs = [
+                ("subscription", subscription),
+                ("resource", resource),
+                ("status", status),
+                ("severity", severity),
+                ("limit", Some(limit.to_string())),
+            ];
+            let page: Page<CloudAlert> = client.fetch(&query("/cloud/alerts", &pairs)).await?;
+            let header = ["ID", "SEVERITY", "STATUS", "TITLE", "TIME", "RESOURCE"];
+            printer.list(&header, &page.items, |a| {
+                vec![
+                    a.id.to_string(),
+                    a.severity.to_string(),
+                    a.status.to_string(),
+                    clean(&a.alert_display_name),
+                    short_time(&a.time_generated),
+                    a.resource_id.to_string(),
+                ]
+            })
+        }
+        Command::Dismiss { ids, reason, false_positive } => {
+            let kind = if false_positive { "FalsePositive" } else { "InformationalExpectedActivity" };
+            let mut body = json!({ "classification": kind });
+            if let Some(reason) = reason {
+                body["reason"] = reason.into();
+            }
+            close(&ids, "dismiss", &body, client, printer).await
+        }
+        Command::Reactivate { ids, reason } => {
+            let body = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+            close(&ids, "reactivate", &body, client, printer).await
+        }
+        Command::List { status, severity, rule, incident, q, since, limit, .. } => {
             let pairs = [
                 ("status", status),
                 ("severity", severity),
@@ -124,6 +187,19 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
             Ok(())
         }
     }
+}
+
+async fn close(ids: &[String], verb: &str, body: &Value, client: &Client, printer: &Printer) -> Result<(), CliError> {
+    for id in ids {
+        let answer = client.post(&format!("/cloud/alerts/{id}/{verb}"), body).await?;
+        if printer.is_table() {
+            let alert: CloudAlert = typed(answer)?;
+            eprintln!("alert {id} is {}", alert.status);
+        } else {
+            printer.json(&answer)?;
+        }
+    }
+    Ok(())
 }
 
 async fn show(id: &str, client: &Client, printer: &Printer) -> Result<(), CliError> {

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = migrations![
     31 "0031_metering",
     40 "0040_connect",
     50 "0050_access",
+    90 "0090_cloud_alerts",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

@@ -4,7 +4,7 @@ use super::record::{IncidentRow, alert_read, alert_target, incident_target, pars
 use super::{CaseError, Incidents};
 use crate::db::{Dialect, Statement};
 use garrison_model::{
-    Alert, AlertId, AlertStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus, IncidentSummary,
+    Alert, AlertId, AlertStatus, CloudStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus, IncidentSummary,
     RuleId, Severity,
 };
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,10 @@ pub struct AlertFilter {
     pub since: Option<i64>,
     /// Hidden ones only, or shown ones only.
     pub suppressed: Option<bool>,
+    /// Status in the words of the cloud view.
+    pub cloud_status: Vec<CloudStatus>,
+    /// Made since, microseconds.
+    pub created_since: Option<i64>,
     /// Order.
     pub sort: Sort,
     /// Greatest first.
@@ -155,6 +159,22 @@ fn device_list(query: &mut Statement, dialect: Dialect, devices: &HashSet<Device
 fn severities(query: &mut Statement, values: &[Severity]) {
     query.push(" AND severity IN (");
     query.push_list(values.iter().map(|value| severity_number(*value))).push(")");
+}
+
+/// The same as [`CloudStatus::of`], over columns.
+fn cloud_statuses(query: &mut Statement, values: &[CloudStatus]) {
+    const DISMISSED: &str =
+        "(suppressed = 1 OR COALESCE(classification, '') IN ('FalsePositive', 'InformationalExpectedActivity'))";
+    for (at, value) in values.iter().enumerate() {
+        query.push(if at == 0 { " AND (" } else { " OR " });
+        match value {
+            CloudStatus::Active => query.push("status IN ('New', 'Unknown')"),
+            CloudStatus::InProgress => query.push("status = 'InProgress'"),
+            CloudStatus::Resolved => query.push("(status = 'Resolved' AND NOT ").push(DISMISSED).push(")"),
+            CloudStatus::Dismissed => query.push("(status = 'Resolved' AND ").push(DISMISSED).push(")"),
+        };
+    }
+    query.push(")");
 }
 
 /// Every word must be there; `%` and `_` mean themselves.
@@ -266,6 +286,12 @@ impl Incidents {
             }
             if let Some(suppressed) = f.suppressed {
                 query.push(" AND suppressed = ").push_bind(i64::from(suppressed));
+            }
+            if !f.cloud_status.is_empty() {
+                cloud_statuses(query, &f.cloud_status);
+            }
+            if let Some(since) = f.created_since {
+                query.push(" AND created >= ").push_bind(since);
             }
             if let Some(since) = f.since {
                 query.push(" AND updated >= ").push_bind(since);

@@ -219,7 +219,7 @@ impl Incidents {
     pub(crate) async fn alert_write(&self, conn: &mut AnyConnection, alert: &Alert) -> Result<(), CaseError> {
         sqlx::query(
             "UPDATE incidents_alert SET status = $3, suppressed = $4, match_count = $5, updated = $6, first_event = $7, \
-             last_event = $8, incident_id = $9, doc = $10 WHERE tenant_id = $1 AND id = $2",
+             last_event = $8, incident_id = $9, doc = $10, classification = $11 WHERE tenant_id = $1 AND id = $2",
         )
         .bind(self.tenant().as_str())
         .bind(alert.id.as_str())
@@ -231,6 +231,7 @@ impl Incidents {
         .bind(parse_time(&alert.last_event_time))
         .bind(alert.incident_id.0)
         .bind(alert_doc(alert)?)
+        .bind(alert.classification.map(|c| c.as_str()))
         .execute(conn)
         .await?;
         Ok(())

@@ -140,6 +140,10 @@ async fn a_group_is_all_that_its_analyst_sees(estate: &Estate) {
     let body = json!({"Query": "DeviceProcessEvents | distinct DeviceName"});
     let (_, answer) = estate.house.ask(&estate.web, Method::POST, path, Some(&body)).await;
     assert_eq!(answer["results"], json!([{"DeviceName": "web-1"}]), "{answer}");
+    let body = json!({"id": "web", "rank": 1, "rules": [{"property": "name", "operator": "contains", "value": "b-1"}]});
+    let (status, preview) = estate.ask(&estate.house.admin, "POST", "/device-groups/preview", body).await;
+    assert_eq!((status, &preview["matching"], &preview["entering"]), (200, &json!(2), &json!(1)), "{preview}");
+    assert_eq!(preview["items"][0], json!({"id": db, "name": "db-1", "before": "db", "after": "web"}), "{preview}");
     // A tag moves a device at once, and the default group has what no rule fits.
     let (_, groups) = estate.ask(&estate.house.admin, "GET", "/device-groups", Value::Null).await;
     let last = groups["items"].as_array().unwrap().last().unwrap().clone();
@@ -285,7 +289,7 @@ async fn another_tenants_ids_are_not_there(estate: &Estate) {
         .map(|l| l.path)
         // What tells of time, of this walk itself, or never ends.
         .filter(|p| {
-            !["/status", "/events", "/audit", "/audit/head", "/audit/export", "/hunting/history", "/hunting/runs"]
+            !["/status", "/events", "/audit", "/audit/head", "/audit/export", "/audit/verify", "/hunting/history", "/hunting/runs"]
                 .contains(p)
         })
         .filter(|p| !p.starts_with("/session/"))
@@ -437,6 +441,12 @@ async fn the_audit_log_proves_itself(estate: &Estate) {
     ] {
         assert!(sqlx::query(sql).execute(db.pool()).await.is_err(), "{sql}");
     }
+    let part = estate.house.get("/api/v1/audit/verify").await;
+    assert!(part["whole"] == true && part["more"] == false && part["last"].as_i64() > Some(100), "{part}");
+    let rest = estate.house.get("/api/v1/audit/verify?after=50").await;
+    assert!(rest["whole"] == true && rest["after"] == 50 && rest["last"].as_i64() >= part["last"].as_i64(), "{rest}");
+    let none = estate.house.get("/api/v1/audit/verify?after=999999").await;
+    assert!(none["whole"] == false && none["problem"].is_string(), "{none}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.ndjson");
     let name = file.to_str().unwrap();

@@ -4,6 +4,7 @@
 
 mod access;
 mod case_lists;
+mod cloud_alerts;
 mod cluster;
 mod connect;
 mod core_crash;

@@ -245,6 +245,11 @@ impl Proof {
         Ok(Self { line: 0, last: 0, hash: ZERO.to_owned(), head: checked, seen_head })
     }
 
+    /// For the part of a log that follows an entry that was proved already.
+    pub fn after(seq: i64, hash: String) -> Self {
+        Self { line: 0, last: seq, hash, head: None, seen_head: true }
+    }
+
     /// Takes the next line, without its line feed.
     pub fn take(&mut self, text: &str) -> Result<(), Broken> {
         self.line += 1;
@@ -320,6 +325,19 @@ mod tests {
         assert_eq!(prove(&more, Some(&head)), Ok(7));
         let (none, empty) = log(0);
         assert_eq!(prove(&none, Some(&empty)), Ok(0));
+    }
+
+    #[test]
+    fn a_log_is_proved_in_parts() {
+        let (lines, _) = log(5);
+        let mut first = Proof::after(0, ZERO.to_owned());
+        lines[..3].iter().for_each(|line| first.take(line).unwrap());
+        let (seq, hash) = first.finish().unwrap();
+        let mut second = Proof::after(seq, hash);
+        lines[3..].iter().for_each(|line| second.take(line).unwrap());
+        assert_eq!(second.finish().unwrap().0, 5);
+        let mut wrong = Proof::after(seq, ZERO.to_owned());
+        assert_eq!(wrong.take(&lines[3]), Err(Broken::Unchained { line: 1, seq: 4 }));
     }
 
     #[test]
