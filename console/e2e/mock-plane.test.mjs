@@ -77,7 +77,7 @@ test('a plan is switched after a preview of what changes', async () => {
   const dialog = page.getByRole('dialog', { name: 'Production: from Plan 2 to Plan 1' });
   await dialog.getByText('15 machines change their plan').waitFor();
   await dialog.getByText('1 keeps a setting of its own').waitFor();
-  await dialog.locator('[data-forecast]').getByText('75.00 EUR').waitFor();
+  await dialog.locator('[data-forecast]').getByText('75.00 EUR', { exact: true }).waitFor();
   await dialog.getByText('Monitoring of file integrity').waitFor();
   assert.ok(!mock.plane.state.changes.some((c) => c.startsWith('PUT')), 'nothing is changed before it is confirmed');
   await dialog.getByRole('button', { name: 'Switch to Plan 1' }).click();
@@ -214,12 +214,12 @@ test('usage is stacked by day and told by subscription, machine and plan', async
     .waitFor();
   assert.match(
     await page.getByRole('link', { name: 'FOCUS, CSV' }).getAttribute('href'),
-    /^\/api\/v1\/usage\/export\?format=focus-csv&from=/,
+    /^\/api\/v1\/usage\/export\?format=csv&from=/,
   );
   await page.getByRole('cell', { name: 'Production' }).waitFor();
   await page.getByRole('tab', { name: 'By machine' }).click();
   await page.waitForURL(/by=machine/);
-  await page.getByRole('cell', { name: machineId(0) }).waitFor();
+  await page.getByRole('cell', { name: 'srv-00' }).waitFor();
   clean();
 });
 

@@ -1,4 +1,5 @@
-// The one portal in a real Chromium against the mock server: the cloud view of alerts and access.
+// The one portal in a real Chromium against the mock server: the cloud view of alerts, access,
+// recommendations, cost, exports.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { machineId, SUBSCRIPTIONS } from '../mock/plane.mjs';
@@ -194,10 +195,125 @@ test('the audit log is filtered, and its chain is proved', async () => {
   clean();
 });
 
+test('machines under a recommendation are fixed, each with what was done', async () => {
+  await visit('/recommendations');
+  await page.getByRole('tab', { name: 'Unhealthy (10)' }).waitFor();
+  await row('recommendations', machineId(9)).getByRole('checkbox').check();
+  await row('recommendations', machineId(10)).getByRole('checkbox').check();
+  await page.getByRole('button', { name: 'Fix 2 machines' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByText('See that its parent exists').waitFor();
+  await dialog.getByRole('button', { name: 'Fix 2 machines' }).click();
+  await dialog.getByText('1 of 2 done').waitFor();
+  await dialog.locator('[data-fixed] li', { hasText: 'srv-10' }).getByText('not supported: exempt it').waitFor();
+  await dialog.getByRole('button', { name: 'Close' }).click();
+  await page.getByRole('tab', { name: 'Unhealthy (9)' }).waitFor();
+  await row('recommendations', machineId(9)).waitFor({ state: 'detached' });
+  clean();
+});
+
+test('a machine is exempt with category, reason and end, until that is ended', async () => {
+  await visit(`/recommendations?key=edr-configuration&sel=${machineId(4)}`);
+  const pane = page.getByRole('complementary', { name: 'Machine under a recommendation' });
+  await pane.locator('[data-finding=ScansOld]').getByText('What to do: Run a scan.').waitFor();
+  await pane.getByRole('button', { name: 'Exempt' }).click();
+  const dialog = page.getByRole('dialog', { name: 'Exempt srv-04' });
+  assert.ok(await dialog.getByRole('button', { name: 'Exempt' }).isDisabled());
+  await dialog.getByLabel('Category').selectOption('Mitigated');
+  await dialog.getByRole('textbox', { name: 'Reason' }).fill('scanned by the storage');
+  await dialog.getByRole('button', { name: 'Exempt' }).click();
+  await page.getByRole('tab', { name: 'Exempt (1)' }).click();
+  await row('recommendations', machineId(4)).click();
+  await pane.getByText('scanned by the storage').first().waitFor();
+  await pane.getByRole('button', { name: 'End it' }).click();
+  await page.getByRole('tab', { name: 'Exempt (0)' }).waitFor();
+  await visit('/recommendations?key=edr-installed&state=NotApplicable');
+  await row('recommendations', machineId(11)).getByText('Nothing was heard').waitFor();
+  clean();
+});
+
+test('cost is shown by day, by machine and in all; prices and seats are changed', async () => {
+  await visit('/usage?by=machine');
+  await page
+    .locator('[data-total]')
+    .getByText(/^[\d,.]+ EUR$/)
+    .waitFor();
+  await page.getByText('Cost by day (EUR)').waitFor();
+  await page.locator('.usage-table tr', { hasText: 'srv-00' }).getByText(/EUR$/).first().waitFor();
+  await page.getByRole('tab', { name: 'Price sheets' }).click();
+  await page.locator('[data-prices]').getByText('0.020548 EUR').waitFor();
+  await page.getByRole('button', { name: 'Add price sheet' }).click();
+  let dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Machine-hour').fill('0.03');
+  await dialog.getByRole('button', { name: 'Add price sheet' }).click();
+  await page.locator('[data-prices]').getByText('0.03 EUR').waitFor();
+  await page.getByRole('tab', { name: 'Owned seats' }).click();
+  await page.getByRole('button', { name: 'Add seats' }).click();
+  dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Seats').fill('25');
+  await dialog.getByLabel('Note').fill('licence 4712');
+  await dialog.getByRole('button', { name: 'Add seats' }).click();
+  await page.locator('[data-seats]').getByText('licence 4712').waitFor();
+  await page.locator('[data-seats] tr', { hasText: 'licence 4711' }).getByRole('button', { name: 'End' }).click();
+  await page.locator('[data-seats]').getByText('licence 4711').waitFor({ state: 'detached' });
+  await page.getByRole('tab', { name: 'Forecast' }).click();
+  await page.locator('[data-forecast]').getByText('75.00 EUR a month').waitFor();
+  clean();
+  mock.portal.state.noMoney = true;
+  await visit('/usage');
+  await page.getByText('Hours by day').waitFor();
+  assert.equal(await page.getByRole('tab', { name: 'Price sheets' }).count(), 0);
+  mock.portal.state.noMoney = false;
+  clean('404');
+});
+
+test('an export is made, tested, replayed, paused and deleted', async () => {
+  await visit('/exports');
+  await page.locator('[data-export=soc-syslog]').getByText('connection refused').waitFor();
+  await page.locator('[data-export=soc-syslog]').getByRole('button', { name: 'Test' }).click();
+  await page.getByText('The receiver did not take it: connection refused').first().waitFor();
+  await page.getByRole('button', { name: 'Add export' }).click();
+  let dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Name').fill('files');
+  await dialog.getByLabel('Kind').selectOption('File');
+  await dialog.getByLabel('Findings').check();
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  const files = page.locator('[data-export=files]');
+  await files.getByText('never').waitFor();
+  await files.getByRole('button', { name: 'Test' }).click();
+  await page.getByText('The receiver took the test record').first().waitFor();
+  await files.getByRole('button', { name: 'Replay' }).click();
+  dialog = page.getByRole('dialog');
+  await dialog.getByLabel('From (UTC)').fill('2026-11-20T00:00');
+  await dialog.getByRole('button', { name: 'Replay' }).click();
+  await files.getByText('240').waitFor();
+  await files.getByRole('button', { name: 'Pause' }).click();
+  await files.getByText('paused').waitFor();
+  await files.getByRole('button', { name: 'Delete' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+  await files.waitFor({ state: 'detached' });
+  await page.getByRole('button', { name: 'Add export' }).click();
+  dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Name').fill('siem');
+  await dialog.getByLabel('Address').fill('https://siem.example/hook');
+  assert.ok(await dialog.getByRole('button', { name: 'Save' }).isDisabled());
+  await dialog.getByLabel('Secret of the signature').fill('correct horse battery');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await dialog.getByRole('alert').getByText('choose another name').waitFor();
+  clean('409');
+});
+
 const ROUTES = [
   ['/cloud-alerts', '[data-grid=cloud-alerts] .grid-row'],
   [`/cloud-alerts?sel=${alertId(1)}`, '.pane .facts'],
   [`/devices?sel=${deviceId(2)}`, '.pane .facts'],
+  ['/recommendations', '[data-grid=recommendations] .grid-row'],
+  [`/recommendations?key=edr-configuration&sel=${machineId(0)}`, '.pane .finding'],
+  ['/usage?by=machine', '.usage-table'],
+  ['/usage?tab=prices', '[data-prices] tr'],
+  ['/usage?tab=seats', '[data-seats] tr'],
+  ['/usage?tab=forecast', '[data-forecast]'],
+  ['/exports', '[data-exports] tr'],
   ['/access', '[data-users] tr'],
   ['/access?tab=roles', '.rights tbody tr'],
   ['/access?tab=groups', '[data-group=web]'],

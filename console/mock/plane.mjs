@@ -239,17 +239,7 @@ export function planeMock() {
         { key: 'P2', plan: 'P2', hours: 10_080, trialHours: 3_000 },
         { key: 'P1', plan: 'P1', hours: 3_600, trialHours: 0 },
       );
-    return lines.map((line) => {
-      const billedHours = line.hours - line.trialHours;
-      return {
-        ...line,
-        offsetHours: 0,
-        billedHours,
-        unpricedHours: 0,
-        costMicros: billedHours * 20_548,
-        currency: 'EUR',
-      };
-    });
+    return lines;
   };
 
   function api(method, parts, query, body) {
@@ -314,10 +304,12 @@ export function planeMock() {
             machineHours: 10_950,
             trialHours: 0,
             seats: 0,
-            offsetHours: 0,
+            offset: 0,
             billedHours: 10_950,
             pricePerHour: '0.006849',
             currency: 'EUR',
+            perDay: '2.465640',
+            perMonth: '74.996550',
             cost: '74.996550',
             words: ['15 machines are billable now.'],
           });
@@ -433,5 +425,8 @@ export function planeMock() {
     connect: (name) =>
       add(machines.length, { name, createdTime: NOW(), extensions: [], subscription: guid(1), group: 'web' }),
     machines,
+    usage: (by) => (state.empty ? [] : usage(by)),
+    /** Names of subscriptions and machines by id. */
+    names: () => new Map([...subscriptions, ...machines].map((one) => [one.id, one.name])),
   };
 }

@@ -206,9 +206,257 @@ function accessMock(devices, state) {
   };
 }
 
+/** Recommendations over the plane's machines, with fixes and exemptions. */
+function recsMock(machines) {
+  const exemptions = [];
+  const fixed = new Set();
+  const KEYS = {
+    'edr-installed': ['EDR solution should be installed', 'Machines without protection see no attack.', 'High', 'P1'],
+    'edr-configuration': [
+      'EDR configuration issues should be resolved',
+      'Protection works as it should.',
+      'Medium',
+      'P2',
+    ],
+  };
+  const judge = (key, m) => {
+    const sensor = m.extensions[0];
+    const base = { machineId: m.id, resourceId: m.resourceId, name: m.name };
+    const subscription = part(m.resourceId, 'subscriptions');
+    const exemption = exemptions.find((e) => e.key === key && m.resourceId.startsWith(e.scope));
+    const findings = [];
+    const discovered = m.deviceId ? ['Garrison'] : [];
+    if (m.name.endsWith('5')) discovered.push('CrowdStrike Falcon');
+    if (key === 'edr-installed') {
+      if (sensor?.state === 'Failed' && !fixed.has(m.id))
+        findings.push({ code: 'SensorFailed', message: sensor.message, fix: sensor.fix });
+      if (!sensor && !fixed.has(m.id))
+        findings.push({
+          code: 'SensorMissing',
+          message: 'The sensor is not there.',
+          fix: 'Switch the integration on.',
+        });
+    } else if (Number(m.name.slice(-2)) % 4 === 0 && !fixed.has(m.id))
+      findings.push(
+        { code: 'ScansOld', message: 'Quick and full scan are older than 7 days.', fix: 'Run a scan.' },
+        { code: 'SignaturesOld', message: 'Signatures are out of date.', fix: 'Update the signatures.' },
+      );
+    let state = findings.length > 0 ? 'Unhealthy' : 'Healthy';
+    let reason = findings.length > 0 ? 'Something is wrong.' : 'Protection is there and works.';
+    if (m.state === 'Disconnected') [state, reason] = ['NotApplicable', 'Nothing was heard of the machine.'];
+    else if (exemption && state === 'Unhealthy') [state, reason] = ['Exempt', exemption.reason];
+    return { ...base, subscription, state, reason, findings, discovered, ...(state === 'Exempt' ? { exemption } : {}) };
+  };
+  return (method, [, key, more, last], query, body) => {
+    if (!key)
+      return all(
+        Object.entries(KEYS).map(([id, [title, description, severity, plan]]) => {
+          const states = machines.map((m) => judge(id, m).state);
+          const count = (s) => states.filter((one) => one === s).length;
+          const counts = { healthy: count('Healthy'), unhealthy: count('Unhealthy'), exempt: count('Exempt') };
+          return {
+            key: id,
+            title,
+            description,
+            severity,
+            plan,
+            ...counts,
+            notApplicable: count('NotApplicable'),
+            fix: true,
+          };
+        }),
+      );
+    if (!KEYS[key]) return gone();
+    if (more === 'resources')
+      return all(
+        machines
+          .map((m) => judge(key, m))
+          .filter(
+            (r) =>
+              (!query.get('state') || r.state === query.get('state')) &&
+              (!query.get('subscription') || r.subscription === query.get('subscription')),
+          ),
+      );
+    if (more === 'fix')
+      return all(
+        body.machines.map((id) => {
+          const cannot = machines.find((m) => m.id === id)?.extensions[0]?.code === 10;
+          if (!cannot) fixed.add(id);
+          const message = cannot ? 'The machine is not supported: exempt it.' : 'The extension is deployed anew.';
+          return { machineId: id, done: !cannot, message };
+        }),
+      );
+    if (more === 'exemptions') {
+      if (method === 'POST') {
+        exemptions.push({ id: `e${exemptions.length + 1}`, key, createdBy: 'admin', createdTime: NOW(), ...body });
+        return ok(exemptions.at(-1), 201);
+      }
+      if (method === 'DELETE')
+        exemptions.splice(
+          exemptions.findIndex((e) => e.id === last),
+          1,
+        );
+      return all(exemptions.filter((e) => e.key === key));
+    }
+    return null;
+  };
+}
+
+/** Prices, seats and what they come to. */
+function moneyMock(state, usage) {
+  const sheet = (id, plan, price, from, to) => ({
+    id,
+    plan,
+    currency: 'EUR',
+    pricePerHour: plan ? price : null,
+    pricePerGb: plan ? null : price,
+    validFrom: ago(from),
+    validTo: to ? ago(to) : null,
+    inForce: !to,
+    createdBy: 'admin',
+    createdTime: ago(from),
+  });
+  let sheets = [
+    sheet('p1', 'P1', '0.006849', 90_000),
+    sheet('p2', 'P2', '0.020548', 40_000),
+    sheet('p3', 'P2', '0.019000', 90_000, 40_000),
+    sheet('p4', null, '2.300', 90_000),
+  ];
+  const pool = (id, more) => ({
+    id,
+    plan: 'P2',
+    seats: 5,
+    subscriptionId: null,
+    validFrom: ago(30_000),
+    validTo: null,
+    note: 'licence 4711',
+    used: 4,
+    createdBy: 'admin',
+    createdTime: ago(30_000),
+    ...more,
+  });
+  let seats = [pool('s1', {})];
+  const cost = (by, names) => {
+    const items = new Map();
+    for (const line of usage(by)) {
+      const item = items.get(line.key) ?? {
+        key: line.key,
+        units: 0,
+        trial: 0,
+        offset: 0,
+        unpriced: 0,
+        list: 0,
+        paid: 0,
+      };
+      const price = line.plan === 'P2' ? 0.020548 : 0.006849;
+      const offset = line.plan === 'P2' ? Math.floor((line.hours - line.trialHours) / 4) : 0;
+      item.units += line.hours;
+      item.trial += line.trialHours;
+      item.offset += offset;
+      item.list += line.hours * price;
+      item.paid += (line.hours - line.trialHours - offset) * price;
+      items.set(line.key, item);
+    }
+    const all = [...items.values()].map(({ list, paid, ...item }) => ({
+      ...item,
+      name: names.get(item.key) ?? item.key,
+      listCost: list.toFixed(6),
+      cost: paid.toFixed(6),
+    }));
+    const total = all.reduce((sum, i) => sum + Number(i.cost), 2.3).toFixed(6);
+    return { currency: 'EUR', items: all, ingest: { megabytes: 1000, cost: '2.300000' }, total };
+  };
+  return (method, [room, id], query, body, names) => {
+    if (room === 'usage' && id === 'cost') {
+      if (state.noMoney) return gone();
+      return ok(
+        state.noUsage ? { currency: 'EUR', items: [], total: '0.000000' } : cost(query.get('by') ?? 'day', names),
+      );
+    }
+    if (room === 'price-sheets') {
+      if (method === 'POST') {
+        sheets = [{ ...sheet(`p${sheets.length + 1}`, null, '0', 0), plan: null, ...body, inForce: true }, ...sheets];
+        return ok(sheets[0], 201);
+      }
+      return all(sheets);
+    }
+    if (room === 'seats') {
+      if (method === 'PUT') seats = body.items.map((s, i) => pool(s.id ?? `s${i + 9}`, { used: 0, ...s }));
+      return all(seats);
+    }
+    return null;
+  };
+}
+
+/** Exports and how they go. */
+function exportsMock() {
+  const one = (id, more) => ({
+    id,
+    mode: 'Streaming',
+    what: ['Alerts'],
+    enabled: true,
+    secretSet: true,
+    status: { delivered: 1_204, pending: 0, lastDelivered: ago(3), lastError: null },
+    createdBy: 'admin',
+    createdTime: ago(9_000),
+    ...more,
+  });
+  let list = [
+    one('x1', {
+      name: 'siem',
+      kind: 'Webhook',
+      target: { url: 'https://siem.example/hook' },
+      what: ['Alerts', 'Findings'],
+    }),
+    one('x2', {
+      name: 'archive',
+      kind: 'Object',
+      target: { prefix: 'garrison/' },
+      mode: 'Snapshot',
+      what: ['Alerts', 'Recommendations', 'Findings'],
+    }),
+    one('x3', {
+      name: 'soc-syslog',
+      kind: 'Syslog',
+      target: { host: 'syslog.example', port: 6514, caPem: '-----BEGIN CERTIFICATE-----' },
+      status: {
+        delivered: 88,
+        pending: 41,
+        lastDelivered: ago(400),
+        lastError: 'connection refused (syslog.example:6514)',
+      },
+    }),
+  ];
+  return (method, [, id, verb], _query, body) => {
+    if (!id) {
+      if (method === 'POST') {
+        if (list.some((e) => e.name === body.name))
+          return problem(409, 'exists', 'It is there already.', 'choose another name');
+        const status = { delivered: 0, pending: 0, lastDelivered: null, lastError: null };
+        list = [...list, one(`x${list.length + 1}`, { ...body, status })];
+        return ok(list.at(-1), 201);
+      }
+      return all(list);
+    }
+    const found = list.find((e) => e.id === id);
+    if (!found) return gone();
+    if (verb === 'test') {
+      const words = found.status.lastError ?? '';
+      return ok({ delivered: words === '', words });
+    }
+    if (verb === 'replay') found.status = { ...found.status, pending: 240 };
+    if (method === 'PUT') Object.assign(found, body);
+    if (method === 'DELETE') list = list.filter((e) => e !== found);
+    return ok(found);
+  };
+}
+
 /** `alerts` and `machines` are those of the deep view and the plane: both views show the same. */
-export function portalMock({ alerts, machines, devices }) {
-  const state = { chainBroken: false };
+export function portalMock({ alerts, machines, devices, usage, names }) {
+  const state = { chainBroken: false, noMoney: false, noUsage: false };
+  const recs = recsMock(machines);
+  const money = moneyMock(state, usage);
+  const exported = exportsMock();
   const access = accessMock(devices, state);
   const cloud = (a) => {
     const m = machines.find((one) => one.deviceId === a.machineId);
@@ -268,6 +516,14 @@ export function portalMock({ alerts, machines, devices }) {
     switch (room) {
       case 'cloud':
         return cloudAlerts(more, last, query, body);
+      case 'recommendations':
+        return recs(method, parts, query, body);
+      case 'usage':
+      case 'price-sheets':
+      case 'seats':
+        return money(method, parts, query, body, names());
+      case 'exports':
+        return exported(method, parts, query, body);
       default:
         return access(method, parts, query, body);
     }

@@ -60,7 +60,13 @@ export function startMock(port = 0) {
   const plane = planeMock();
   const ruleList = structuredClone(rules);
   const deviceList = structuredClone(devices);
-  const portal = portalMock({ alerts: alertList, machines: plane.machines, devices: deviceList });
+  const portal = portalMock({
+    alerts: alertList,
+    machines: plane.machines,
+    devices: deviceList,
+    usage: plane.usage,
+    names: plane.names,
+  });
 
   const send = (event, data, device) => {
     state.events += 1;
@@ -163,10 +169,10 @@ export function startMock(port = 0) {
     const sort = query.get('sort')?.replace(/^-/, '');
     if (sort && !SORTS[parts[0]]?.includes(sort)) return problem(400, 'bad_query', 'This list cannot be sorted so.');
     const [room, id, more] = parts;
-    const cloud = plane.api(method, parts, query, body);
-    if (cloud) return cloud;
     const rest = portal.api(method, parts, query, body);
     if (rest) return rest;
+    const cloud = plane.api(method, parts, query, body);
+    if (cloud) return cloud;
     const found = (item) =>
       item
         ? { status: 200, body: item }

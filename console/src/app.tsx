@@ -15,6 +15,7 @@ import { go, usePlace } from './router';
 import { useTheme } from './theme';
 
 const Access = lazy(() => import('./pages/Access'));
+const Exports = lazy(() => import('./pages/Exports'));
 const Overview = lazy(() => import('./pages/Overview'));
 const Incidents = lazy(() => import('./pages/Incidents'));
 const IncidentPage = lazy(() => import('./pages/Incident'));
@@ -29,6 +30,7 @@ const Machines = lazy(() => import('./pages/Machines'));
 const MachinePage = lazy(() => import('./pages/Machine'));
 const Usage = lazy(() => import('./pages/Usage'));
 const Hunting = lazy(() => import('./pages/Hunting'));
+const Recommendations = lazy(() => import('./pages/Recommendations'));
 const Rules = lazy(() => import('./pages/Rules'));
 const Settings = lazy(() => import('./pages/Settings'));
 const Status = lazy(() => import('./pages/Status'));
@@ -61,6 +63,10 @@ function Routed() {
       return <Rules />;
     case 'access':
       return <Access />;
+    case 'exports':
+      return <Exports />;
+    case 'recommendations':
+      return <Recommendations />;
     case 'settings':
       return <Settings />;
     case 'status':

@@ -198,12 +198,6 @@ export interface UsageLine {
   plan: Plan;
   hours: number;
   trialHours: number;
-  /** Hours that owned seats carry, what is left to bill, and its price; absent on a server without prices. */
-  offsetHours?: number;
-  billedHours?: number;
-  unpricedHours?: number;
-  costMicros?: number | null;
-  currency?: string | null;
 }
 
 /** How often what has no live event is asked again. */

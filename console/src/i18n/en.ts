@@ -1,7 +1,7 @@
 import { detections, evidenceDialog, retro } from './detections';
 import { grid, hunting } from './hunting';
 import { bulkPlan, connect, environment, exclusions, machine, machines, plan, planDialog, usage } from './plane';
-import { access, cloudAlerts } from './portal';
+import { access, cloudAlerts, exportsPage, money, recs } from './portal';
 
 // Every word of the console. Another language is another file of this shape.
 export const en = {
@@ -127,6 +127,7 @@ export const en = {
   },
   environment,
   evidenceDialog,
+  exportsPage,
   evidence: {
     File: 'Files',
     Ip: 'Addresses',
@@ -249,6 +250,8 @@ export const en = {
   },
   nav: {
     access: 'Access',
+    recommendations: 'Recommendations',
+    exports: 'Exports',
     alerts: 'Alerts',
     cloudAlerts: 'Cloud alerts',
     detections: 'Detections',
@@ -268,6 +271,7 @@ export const en = {
     status: 'Status',
     usage: 'Usage and cost',
   },
+  money,
   operator: { equals: 'equals', contains: 'contains', startsWith: 'starts with', endsWith: 'ends with' },
   overview: {
     actionFirst: 'Add a subscription and connect the first machine',
@@ -308,6 +312,7 @@ export const en = {
     '90d': 'Last 90 days',
     '180d': 'Last 180 days',
   },
+  recs,
   retro,
   row: { copy: 'Copy JSON', json: 'JSON', table: 'Columns', title: 'The row' },
   rules: {

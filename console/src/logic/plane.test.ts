@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { CoverageSubscription, Machine, PlanLine, Subscription } from '../api/plane';
 import {
+  amount,
   branches,
   connectCommand,
-  costs,
+  costsByDay,
   daysOf,
   flows,
   healthOf,
@@ -228,24 +229,20 @@ describe('what to do first', () => {
 });
 
 describe('cost', () => {
-  it('is summed by currency and printed so that little is not nothing', () => {
-    const line = (costMicros: number | null, currency: string | null) => ({
-      key: 'k',
-      plan: 'P2' as const,
-      hours: 1,
-      trialHours: 0,
-      costMicros,
-      currency,
-    });
-    expect(costs([line(1, 'EUR'), line(2, 'EUR'), line(5, 'USD'), line(null, null)])).toEqual([
-      { currency: 'EUR', micros: 3 },
-      { currency: 'USD', micros: 5 },
-    ]);
+  it('is printed so that little is not nothing', () => {
     for (const [micros, text] of [
       [1_234_567_890, '1,234.57 EUR'],
       [493, '0.000493 EUR'],
       [0, '0.00 EUR'],
     ] as const)
       expect(money(micros, 'EUR')).toBe(text);
+    expect(amount('74.996550', 'EUR')).toBe('75.00 EUR');
+  });
+  it('falls on days, in their order', () => {
+    const items = [
+      { key: '2026-11-26', cost: '2.500000' },
+      { key: '2026-11-24', cost: '1.000000' },
+    ];
+    expect(costsByDay(items, ['2026-11-24', '2026-11-25', '2026-11-26'])).toEqual([1, 0, 2.5]);
   });
 });

@@ -334,16 +334,6 @@ export function topActions(coverage: Coverage, subscriptions: readonly Subscript
   return [...reasons, ...trials].slice(0, ACTIONS_MAX);
 }
 
-/** Costs of lines summed by currency, in micro-units; empty where nothing has a price. */
-export function costs(lines: readonly UsageLine[]): { currency: string; micros: number }[] {
-  const sums = new Map<string, number>();
-  for (const line of lines) {
-    if (!line.currency || line.costMicros === null || line.costMicros === undefined) continue;
-    sums.set(line.currency, (sums.get(line.currency) ?? 0) + line.costMicros);
-  }
-  return [...sums].map(([currency, micros]) => ({ currency, micros }));
-}
-
 /** `12.35 EUR`, from micro-units; below a cent all six places, so that little is not nothing. */
 export function money(micros: number, currency: string): string {
   const places = micros !== 0 && Math.abs(micros) < 10_000 ? 6 : 2;
@@ -352,4 +342,15 @@ export function money(micros: number, currency: string): string {
     maximumFractionDigits: places,
   });
   return `${text} ${currency}`;
+}
+
+/** The same from decimal text, as the server tells amounts. */
+export function amount(text: string, currency: string): string {
+  return money(Math.round(Number(text) * 1_000_000), currency);
+}
+
+/** Amounts by day in the order of the days, for a chart; what has no line costs nothing. */
+export function costsByDay(items: readonly { key: string; cost: string }[], days: readonly string[]): number[] {
+  const by = new Map(items.map((i) => [i.key, Number(i.cost)]));
+  return days.map((day) => by.get(day) ?? 0);
 }

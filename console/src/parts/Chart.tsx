@@ -30,10 +30,12 @@ export interface ChartProps {
   series: Series[];
   height?: number;
   onPick?: (index: number) => void;
+  /** Values are counts: the axis has no fractions. */
+  whole?: boolean;
 }
 
 /** Stacked bars over time. */
-export default function Chart({ label, steps, series, height = 180, onPick }: ChartProps) {
+export default function Chart({ label, steps, series, height = 180, onPick, whole = true }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const { name } = useTheme();
   const pick = useRef(onPick);
@@ -83,7 +85,7 @@ export default function Chart({ label, steps, series, height = 180, onPick }: Ch
         },
         yAxis: {
           type: 'value',
-          minInterval: 1,
+          minInterval: whole ? 1 : undefined,
           axisLabel: { color: text, fontSize: 11 },
           splitLine: { lineStyle: { color: color('--colorNeutralStroke3') } },
         },
@@ -98,6 +100,6 @@ export default function Chart({ label, steps, series, height = 180, onPick }: Ch
       },
       { notMerge: true },
     );
-  }, [label, steps, series, name]);
+  }, [label, steps, series, name, whole]);
   return <div ref={box} role="img" aria-label={label} style={{ height }} />;
 }

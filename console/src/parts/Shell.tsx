@@ -14,6 +14,7 @@ import {
 } from '@fluentui/react-components';
 import {
   AlertRegular,
+  ArrowExportRegular,
   BookPulseRegular,
   BookRegular,
   CloudErrorRegular,
@@ -28,6 +29,7 @@ import {
   ServerMultipleRegular,
   ServerRegular,
   SettingsRegular,
+  ShieldCheckmarkRegular,
   ShieldErrorRegular,
   TargetRegular,
 } from '@fluentui/react-icons';
@@ -58,6 +60,7 @@ export const PAGES: NavPage[] = [
   { path: '/', key: 'nav.overview', icon: <GridRegular /> },
   { path: '/environment', key: 'nav.environment', icon: <CloudFlowRegular />, group: 'nav.groupCloud' },
   { path: '/machines', key: 'nav.machines', icon: <ServerMultipleRegular /> },
+  { path: '/recommendations', key: 'nav.recommendations', icon: <ShieldCheckmarkRegular /> },
   { path: '/cloud-alerts', key: 'nav.cloudAlerts', icon: <CloudErrorRegular /> },
   { path: '/usage', key: 'nav.usage', icon: <ReceiptRegular /> },
   { path: '/incidents', key: 'nav.incidents', icon: <ShieldErrorRegular />, group: 'nav.groupThreats' },
@@ -67,6 +70,7 @@ export const PAGES: NavPage[] = [
   { path: '/devices', key: 'nav.devices', icon: <ServerRegular /> },
   { path: '/rules', key: 'nav.rules', icon: <BookRegular /> },
   { path: '/access', key: 'nav.access', icon: <PeopleLockRegular />, group: 'nav.groupSettings' },
+  { path: '/exports', key: 'nav.exports', icon: <ArrowExportRegular /> },
   { path: '/settings', key: 'nav.settings', icon: <SettingsRegular /> },
   { path: '/status', key: 'nav.status', icon: <HeartPulseRegular /> },
 ];

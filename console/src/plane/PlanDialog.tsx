@@ -13,6 +13,7 @@ import {
 } from '../api/plane';
 import { t } from '../i18n';
 import { planEffect } from '../logic/plane';
+import { ForecastWords } from '../money/ForecastCard';
 import { useTell } from '../parts/toast';
 import { Ask } from './Ask';
 
@@ -65,23 +66,7 @@ export function PlanDialog({
       <div className="preview" data-preview>
         <strong>{t('planDialog.changing', { count: effect.changing })}</strong>
         {effect.keeping > 0 && <div className="muted">{t('planDialog.keeping', { count: effect.keeping })}</div>}
-        {forecast && (
-          <div data-forecast>
-            <h4>{t('planDialog.forecast', { hours: forecast.hours })}</h4>
-            {forecast.cost && forecast.currency ? (
-              <strong>
-                {Number(forecast.cost).toFixed(2)} {forecast.currency}
-              </strong>
-            ) : (
-              t('planDialog.noPrice', { hours: forecast.billedHours })
-            )}
-            {forecast.words.map((word) => (
-              <div key={word} className="muted small">
-                {word}
-              </div>
-            ))}
-          </div>
-        )}
+        {forecast && <ForecastWords forecast={forecast} />}
         <Titles name={t('planDialog.gained')} titles={effect.gained} />
         <Titles name={t('planDialog.lost')} titles={effect.lost} />
       </div>
