@@ -6,6 +6,8 @@
 //   GARRISON_GATEWAY      where the gateway listens, HOST:PORT
 //   GARRISON_DATABASE     the server's SQLite file; with it, the marks of the present hour are set back by two hours, so that
 //                         the hour is settled now and not at its end. Without it the usage page is not tested
+//   GARRISON_MACHINE      name of a connected machine with alerts; with it, one of them is walked from the cloud view to its
+//                         process tree and back
 //   GARRISON_SHOTS        a folder for pictures
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -194,5 +196,45 @@ test('the usage page shows the hour', {
   await page.locator('canvas').first().waitFor();
   assert.match(await page.locator('.tile').first().textContent(), /^[1-9]/);
   await shot('usage');
+  clean();
+});
+
+const MACHINE = process.env.GARRISON_MACHINE;
+const skipMachine = skip || (MACHINE ? false : 'skipped because GARRISON_MACHINE is not set');
+
+test('an alert leads from the cloud view to its process tree, and back to its machine', {
+  skip: skipMachine,
+  timeout: WAIT,
+}, async () => {
+  await page.goto(`${base}/machines?q=${MACHINE}`);
+  await page.getByRole('link', { name: MACHINE, exact: true }).click();
+  await page.getByRole('button', { name: 'Cloud alerts' }).click();
+  const grid = page.locator('[data-grid=cloud-alerts]');
+  const alerts = await page.evaluate(async () => (await (await fetch('/api/v1/cloud/alerts?limit=500')).json()).items);
+  const mine = alerts.filter((a) => a.resourceId.endsWith(`/machines/${MACHINE}`));
+  assert.ok(mine.length > 0, 'no alert of the machine is in the cloud view');
+  // One that is about a process: the others have no tree.
+  const trees = await page.evaluate(
+    async (ids) => {
+      const found = [];
+      for (const id of ids) if ((await fetch(`/api/v1/alerts/${id}/tree`)).ok) found.push(id);
+      return found;
+    },
+    mine.map((a) => a.id),
+  );
+  browser.problems();
+  assert.ok(trees.length > 0, 'no alert of the machine has a process tree');
+  const row = grid.locator(`[data-key="${trees[0]}"]`);
+  await row.waitFor();
+  await shot('cloud-alerts');
+  await row.getByRole('link').first().click();
+  await page.waitForURL(new RegExp(`/alerts/${trees[0]}`));
+  await page.getByRole('tree').getByRole('treeitem').first().waitFor();
+  await shot('process-tree');
+  await page.getByRole('button', { name: 'Cloud view' }).click();
+  await page.waitForURL(/cloud-alerts\?.*resource=/);
+  const pane = page.getByRole('complementary', { name: 'Cloud alert' });
+  await pane.getByRole('link', { name: MACHINE, exact: true }).waitFor();
+  await shot('back');
   clean();
 });

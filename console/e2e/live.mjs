@@ -217,9 +217,12 @@ test('every page is whole and has no serious finding of axe, in light and dark',
     '/devices',
     '/rules',
     '/settings',
+    '/access',
+    '/cloud-alerts',
     '/status',
   ];
-  for (const tab of ['tokens', 'users', 'suppressions', 'me']) routes.push(`/settings?tab=${tab}`);
+  for (const tab of ['suppressions', 'me']) routes.push(`/settings?tab=${tab}`);
+  for (const tab of ['roles', 'groups', 'tokens', 'signIn', 'audit']) routes.push(`/access?tab=${tab}`);
   if (incident)
     for (const tab of ['story', 'timeline', 'alerts', 'assets', 'evidence', 'activity'])
       routes.push(`/incidents/${incident}?tab=${tab}`);

@@ -204,6 +204,11 @@ impl Stage {
         found.map_or_else(|| fail("no incident with four alerts came within 30 seconds"), Ok)
     }
 
+    /// A program of ours.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// Where sensors connect to.
     pub fn gateway(&self) -> &str {
         &self.gateway
