@@ -216,7 +216,8 @@ mod tests {
     fn a_preview_tells_who_comes_and_who_goes() {
         use Operator as O;
         use Property as P;
-        let now = [group("web", 1, &[(P::Name, O::StartsWith, "web")]), group("all", 2, &[(P::Os, O::Equals, "linux")])];
+        let now =
+            [group("web", 1, &[(P::Name, O::StartsWith, "web")]), group("all", 2, &[(P::Os, O::Equals, "linux")])];
         // `web` goes behind `all` and looks for others.
         let changed = group("web", 2, &[(P::Name, O::StartsWith, "w")]);
         let then = [now[1].clone(), changed.clone()];

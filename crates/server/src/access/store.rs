@@ -567,7 +567,8 @@ impl Access {
         };
         then.insert(place.unwrap_or(then.len()).min(then.len()), group.clone());
         let mut preview = GroupPreview::default();
-        self.fleet.group_facts_walk(|device, facts| preview.take(&group, (&setup.groups, &then), device.as_str(), facts));
+        self.fleet
+            .group_facts_walk(|device, facts| preview.take(&group, (&setup.groups, &then), device.as_str(), facts));
         Ok(preview.cut())
     }
 

@@ -56,7 +56,11 @@ pub struct ExportQuery {
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(audit_list)).routes(routes!(audit_head)).routes(routes!(audit_export)).routes(routes!(audit_verify))
+    OpenApiRouter::new()
+        .routes(routes!(audit_list))
+        .routes(routes!(audit_head))
+        .routes(routes!(audit_export))
+        .routes(routes!(audit_verify))
 }
 
 fn moment(text: Option<&str>, name: &str) -> Result<Option<i64>, ApiError> {

@@ -182,10 +182,7 @@ pub async fn cloud_alert_reactivate(
     Body(body): Body<ReactivateBody>,
 ) -> Result<Json<CloudAlert>, ApiError> {
     shown(&api, api.incidents.alert(&id).await?).await?;
-    let update = CaseUpdate {
-        status: Some(AlertStatus::New.to_string()),
-        comment: body.reason,
-        ..CaseUpdate::default()
-    };
+    let update =
+        CaseUpdate { status: Some(AlertStatus::New.to_string()), comment: body.reason, ..CaseUpdate::default() };
     shown(&api, api.incidents.alert_update(&id, &update, &who.name, crate::now()).await?).await
 }

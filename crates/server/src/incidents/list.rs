@@ -4,8 +4,8 @@ use super::record::{IncidentRow, alert_read, alert_target, incident_target, pars
 use super::{CaseError, Incidents};
 use crate::db::{Dialect, Statement};
 use garrison_model::{
-    Alert, AlertId, AlertStatus, CloudStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus, IncidentSummary,
-    RuleId, Severity,
+    Alert, AlertId, AlertStatus, CloudStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus,
+    IncidentSummary, RuleId, Severity,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
