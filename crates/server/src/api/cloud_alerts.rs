@@ -126,7 +126,7 @@ pub async fn cloud_alert_list(
 }
 
 /// The cloud view of an alert; not there where its device is no machine, or it is older than the view.
-async fn shown(api: &Api, alert: Alert) -> Result<Json<CloudAlert>, ApiError> {
+async fn shown(api: &Api, alert: Alert) -> Result<CloudAlert, ApiError> {
     if micros_of(&alert.alert_creation_time) < crate::now().0.saturating_sub(CLOUD_ALERT_DAYS * DAY) {
         let words = format!("the cloud view shows {CLOUD_ALERT_DAYS} days; the alert is still at /alerts/{}", alert.id);
         return Err(ApiError::with(Kind::NotFound, words));
@@ -136,14 +136,14 @@ async fn shown(api: &Api, alert: Alert) -> Result<Json<CloudAlert>, ApiError> {
         let words = format!("the alert's device is no connected machine; the alert is at /alerts/{}", alert.id);
         ApiError::with(Kind::NotFound, words)
     })?;
-    Ok(Json(CloudAlert::of(alert, place.machine, place.resource)))
+    Ok(CloudAlert::of(alert, place.machine, place.resource))
 }
 
 /// The cloud view of one alert.
 #[utoipa::path(get, path = "/cloud/alerts/{id}", tag = "cloud alerts", params(("id" = String, Path,)),
     responses((status = 200, body = CloudAlert), (status = 404, body = Problem)))]
 pub async fn cloud_alert_get(State(api): State<Api>, Id(id): Id<AlertId>) -> Result<Json<CloudAlert>, ApiError> {
-    shown(&api, api.incidents.alert(&id).await?).await
+    Ok(Json(shown(&api, api.incidents.alert(&id).await?).await?))
 }
 
 /// Resolves an alert as expected activity, or as a false positive.
@@ -168,7 +168,8 @@ pub async fn cloud_alert_dismiss(
         comment: body.reason,
         ..CaseUpdate::default()
     };
-    shown(&api, api.incidents.alert_update(&id, &update, &who.name, crate::now()).await?).await
+    let alert = api.incidents.alert_update(&id, &update, &who.name, crate::now()).await?;
+    Ok(Json(shown(&api, alert).await?))
 }
 
 /// Opens a dismissed or resolved alert again.
@@ -184,5 +185,6 @@ pub async fn cloud_alert_reactivate(
     shown(&api, api.incidents.alert(&id).await?).await?;
     let update =
         CaseUpdate { status: Some(AlertStatus::New.to_string()), comment: body.reason, ..CaseUpdate::default() };
-    shown(&api, api.incidents.alert_update(&id, &update, &who.name, crate::now()).await?).await
+    let alert = api.incidents.alert_update(&id, &update, &who.name, crate::now()).await?;
+    Ok(Json(shown(&api, alert).await?))
 }
