@@ -90,6 +90,16 @@ async function answerOf<T>(response: Response): Promise<T> {
   return value as T;
 }
 
+/** What a server of another version may lack: null instead of its 404. */
+export async function orNull<T>(ask: Promise<T>): Promise<T | null> {
+  try {
+    return await ask;
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 404 || error.status === 405)) return null;
+    throw error;
+  }
+}
+
 export const api = {
   get: <T>(path: string, query?: Query, signal?: AbortSignal) => request<T>('GET', path, query, undefined, signal),
   post: <T>(path: string, body?: unknown, query?: Query, signal?: AbortSignal) =>

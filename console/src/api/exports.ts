@@ -1,5 +1,5 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { api } from './client';
+import { api, orNull } from './client';
 import type { Page } from './types';
 
 // Continuous exports: docs/reference/exports.md.
@@ -43,7 +43,7 @@ const AGAIN_MS = 5_000;
 export function useExports() {
   return useQuery({
     queryKey: [KEY],
-    queryFn: async () => (await api.get<Page<Export>>('/exports')).items,
+    queryFn: () => orNull(api.get<Page<Export>>('/exports').then((page) => page.items)),
     refetchInterval: AGAIN_MS,
   });
 }

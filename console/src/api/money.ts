@@ -1,5 +1,5 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { ApiError, api } from './client';
+import { api, orNull } from './client';
 import type { Plan, UsageBy } from './plane';
 import type { Page } from './types';
 
@@ -67,15 +67,6 @@ export interface Seats {
   validTo?: string | null;
   note: string;
   used: number;
-}
-
-async function orNull<T>(ask: Promise<T>): Promise<T | null> {
-  try {
-    return await ask;
-  } catch (error) {
-    if (error instanceof ApiError && (error.status === 404 || error.status === 405)) return null;
-    throw error;
-  }
 }
 
 /** Cost by day, subscription, machine or plan; null where the server tells none. */

@@ -1,5 +1,5 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { api } from './client';
+import { api, orNull } from './client';
 import type { Plan } from './plane';
 import type { Page } from './types';
 
@@ -60,7 +60,7 @@ export const recPath = (key: string, rest: string) => `/recommendations/${encode
 export function useRecommendations() {
   return useQuery({
     queryKey: [KEY],
-    queryFn: async () => (await api.get<Page<Recommendation>>('/recommendations')).items,
+    queryFn: () => orNull(api.get<Page<Recommendation>>('/recommendations').then((page) => page.items)),
     refetchInterval: AGAIN_MS,
   });
 }

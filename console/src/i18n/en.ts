@@ -420,6 +420,7 @@ export const en = {
     with: 'Sign in with {{name}}',
   },
   state: {
+    notServed: 'This server does not have this yet',
     broken: 'This page broke',
     failed: 'Something went wrong',
     loading: 'Loading …',

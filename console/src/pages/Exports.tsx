@@ -58,6 +58,8 @@ export default function Exports() {
       </header>
       {list.error ? (
         <Failure error={list.error} retry={() => void list.refetch()} />
+      ) : list.data === null ? (
+        <Empty title={t('state.notServed')} />
       ) : !list.data ? (
         <Loading />
       ) : list.data.length === 0 ? (

@@ -525,6 +525,8 @@ export default function Recommendations() {
       </header>
       {all.error ? (
         <Failure error={all.error} retry={() => void all.refetch()} />
+      ) : all.data === null ? (
+        <Empty title={t('state.notServed')} />
       ) : !all.data ? (
         <Loading />
       ) : !chosen ? (
