@@ -1,6 +1,6 @@
 //! `cargo xtask dist`: .deb and .rpm packages of both programs, with their systemd units, in `dist/`.
 
-use crate::tools::{Done, OPTIMISED, cache, cargo, command, output, root, run, say};
+use crate::tools::{Done, OPTIMISED, cache, cargo, command, output, root, run, say, skip};
 use std::path::PathBuf;
 
 /// Entry.
@@ -45,5 +45,10 @@ fn sensor_package(out: &std::path::Path, target: &std::path::Path) -> Done {
     // One owner, no times: the same program gives the same package.
     let args =
         ["--zstd", "--owner=0", "--group=0", "--mtime=@0", "--transform=s,^,bin/,", "-cf", &file, "garrison-sensor"];
-    run(&name, command("tar", args).current_dir(target.join("release")))
+    run(&name, command("tar", args).current_dir(target.join("release")))?;
+    if std::env::var_os("GARRISON_PACKAGE_KEY").is_none() {
+        skip("the package is not signed: GARRISON_PACKAGE_KEY names no key (`garrison package keygen FILE` makes one)");
+        return Ok(());
+    }
+    run("signing the package", &mut command(target.join("release/garrison"), ["package", "sign", &file]))
 }

@@ -31,7 +31,7 @@ impl Stage {
         run("building (the first time this takes several minutes)", cargo().args(args))?;
         let programs = target().join("debug");
         let folder = folder()?;
-        connected::package_lay(&programs, &folder.join("server/packages"))?;
+        connected::package_lay(&programs, &folder)?;
         let mut stage = Self::start(&programs)?;
         let named = std::fs::read_to_string("/etc/machine-id").is_ok_and(|id| !id.trim().is_empty());
         if named {

@@ -218,7 +218,7 @@ fn run_command(layout: &Layout, arguments: &Run, runtime: &tokio::runtime::Runti
     let parts = Parts {
         layout: layout.clone(),
         metadata_address: arguments.metadata.clone(),
-        settings: Settings { health_max: Duration::from_secs(arguments.health_seconds) },
+        settings: Settings { health_max: Duration::from_secs(arguments.health_seconds), ..Settings::default() },
     };
     let (stop, stopped) = tokio::sync::watch::channel(false);
     runtime.spawn(async move {

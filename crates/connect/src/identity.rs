@@ -36,6 +36,9 @@ struct Stored {
     not_after: i64,
     bound_machine_id: String,
     bound_hardware: String,
+    /// Since the vendor signs packages; a file of before has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    package_keys: Vec<String>,
 }
 
 /// Who this connector is.
@@ -55,6 +58,8 @@ pub struct Identity {
     pub ca: CertificateDer<'static>,
     /// Key that orders are signed with.
     pub order_key: ed25519_dalek::VerifyingKey,
+    /// Keys that packages must be signed with; none where the server trusted none at enrolment.
+    pub package_keys: Vec<ed25519_dalek::VerifyingKey>,
     /// End of the certificate, seconds since 1970.
     pub not_after: i64,
     /// The machine that it is for.
@@ -173,6 +178,11 @@ fn verifying_key(bytes: &[u8]) -> Result<ed25519_dalek::VerifyingKey, String> {
     ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| "the order key is no key".to_owned())
 }
 
+/// A key that is none is an error: leaving it out could leave none, and then nothing would be asked for.
+fn package_keys(keys: impl Iterator<Item = Vec<u8>>) -> Result<Vec<ed25519_dalek::VerifyingKey>, String> {
+    keys.take(garrison_wire::connect::package::KEYS_MAX).map(|key| verifying_key(&key)).collect()
+}
+
 impl Identity {
     /// From what the server answered.
     pub fn from_response(
@@ -192,6 +202,7 @@ impl Identity {
             own: own(key, response.certificates.iter().map(|c| c.to_vec())),
             ca: CertificateDer::from(response.ca_certificate.to_vec()),
             order_key: verifying_key(&response.order_key)?,
+            package_keys: package_keys(response.package_keys.iter().map(|k| k.to_vec()))?,
             not_after: response.not_after,
             binding,
         })
@@ -226,6 +237,9 @@ impl Identity {
                 own: own(hex(&stored.key)?, chain),
                 ca: CertificateDer::from(hex(&stored.ca_certificate)?),
                 order_key: verifying_key(&hex(&stored.order_key)?)?,
+                package_keys: package_keys(
+                    stored.package_keys.iter().map(|k| hex(k)).collect::<Result<Vec<_>, _>>()?.into_iter(),
+                )?,
                 not_after: stored.not_after,
                 binding: v1::Binding { machine_id: stored.bound_machine_id, hardware: stored.bound_hardware },
             })
@@ -249,6 +263,7 @@ impl Identity {
             not_after: self.not_after,
             bound_machine_id: self.binding.machine_id.clone(),
             bound_hardware: self.binding.hardware.clone(),
+            package_keys: self.package_keys.iter().map(|k| hex::encode(k.as_bytes())).collect(),
         };
         let failed = |source| IdentityFileError::Io { what: "write", path: path.clone(), source };
         let text = serde_json::to_vec_pretty(&stored).map_err(|e| failed(std::io::Error::other(e)))?;
@@ -294,6 +309,9 @@ mod tests {
             order_key: ed25519_dalek::SigningKey::from_bytes(&[4; 32]).verifying_key().as_bytes().to_vec().into(),
             not_after: 5,
             resource_id: "/subscriptions/x".into(),
+            package_keys: vec![
+                ed25519_dalek::SigningKey::from_bytes(&[5; 32]).verifying_key().as_bytes().to_vec().into(),
+            ],
         };
         let binding = garrison_wire::connect::binding::of("0123456789abcdef0123456789abcdef", "");
         let identity = Identity::from_response(&response, vec![6], vec!["a:1".into()], binding.clone()).unwrap();
@@ -302,6 +320,9 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let read = Identity::load(&state).unwrap();
         assert_eq!((read.connector.clone(), read.not_after, read.binding.clone()), (identity.connector, 5, binding));
+        assert_eq!(read.package_keys, identity.package_keys);
+        let damaged = v1::EnrolResponse { package_keys: vec![vec![1].into()], ..response };
+        assert!(Identity::from_response(&damaged, vec![6], vec![], read.binding.clone()).is_err());
         assert!(!format!("{read:?}").contains("06"));
         std::fs::write(state.join(IDENTITY_FILE), "{").unwrap();
         assert!(matches!(Identity::load(&state), Err(IdentityFileError::Damaged { .. })));

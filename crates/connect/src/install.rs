@@ -46,11 +46,13 @@ pub trait Source {
 pub struct Settings {
     /// How long a new sensor may take to become healthy.
     pub health_max: Duration,
+    /// Keys that packages must be signed with; none where none were pinned at enrolment.
+    pub package_keys: Vec<ed25519_dalek::VerifyingKey>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { health_max: Duration::from_mins(1) }
+        Self { health_max: Duration::from_mins(1), package_keys: Vec::new() }
     }
 }
 
@@ -222,6 +224,7 @@ impl<S: Source> Installer<S> {
         {
             return Err(Failure::new(ExtensionCode::InvalidArguments, "the order's package is none"));
         }
+        package::vouched(package, &self.settings.package_keys)?;
         let enrolled = self.layout.sensor_state().join(SENSOR_IDENTITY).exists();
         // Somebody else's sensor that is enrolled is taken over as it is; a second one would fight with it.
         if enrolled && self.layout.foreign_sensor().exists() && self.layout.current_version().is_none() {
@@ -277,6 +280,7 @@ impl<S: Source> Installer<S> {
     fn unpack(&mut self, package: &Package) -> Result<(), Failure> {
         let file = self.downloaded(package);
         // Verified again: the file may be another one since, and the disk is not trusted more than the network.
+        package::vouched(package, &self.settings.package_keys)?;
         package::verify(&file, package)?;
         let folder = self.layout.version(&package.version);
         // The version in use with other bytes under the same number: it may not be taken away under the running one.
@@ -480,7 +484,13 @@ impl<S: Source> Installer<S> {
 
 /// Stands for the package of orders that have none.
 fn nothing() -> Package {
-    Package { version: String::new(), architecture: String::new(), size: 0, sha256: String::new() }
+    Package {
+        version: String::new(),
+        architecture: String::new(),
+        size: 0,
+        sha256: String::new(),
+        signature: String::new(),
+    }
 }
 
 #[cfg(test)]

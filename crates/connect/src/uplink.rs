@@ -229,7 +229,8 @@ pub async fn run(parts: Parts, identity: Identity, mut stop: watch::Receiver<boo
         runtime: tokio::runtime::Handle::current(),
         server: identity.servers.first().cloned().unwrap_or_default(),
     };
-    let installer = Installer::open(&parts.layout, parts.settings.clone(), remote, Arc::clone(&shared.stop));
+    let settings = Settings { package_keys: identity.package_keys.clone(), ..parts.settings.clone() };
+    let installer = Installer::open(&parts.layout, settings, remote, Arc::clone(&shared.stop));
     let mut installer = installer.map_err(|e| words(&e))?;
     if binding::differ(&identity.binding, &bound) {
         // A disk that was copied to another machine, or an image that was made of a connected one.

@@ -22,6 +22,7 @@ pub mod oidc;
 pub mod people;
 pub mod plane;
 pub mod problem;
+pub mod rollouts;
 pub mod routes;
 pub mod rules;
 pub mod status;
@@ -191,6 +192,12 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(connectors::machine_offboard))
         .routes(routes!(connectors::machine_onboard))
         .merge(cloud_alerts::routes())
+        .routes(routes!(connectors::package_list))
+        .routes(routes!(rollouts::rollout_list, rollouts::rollout_create))
+        .routes(routes!(rollouts::rollout_get))
+        .routes(routes!(rollouts::rollout_pause))
+        .routes(routes!(rollouts::rollout_resume))
+        .routes(routes!(rollouts::rollout_stop))
         .routes(routes!(usage::usage_get))
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));

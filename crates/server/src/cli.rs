@@ -14,8 +14,10 @@ mod hunt;
 mod incident;
 mod machine;
 mod output;
+mod package;
 mod plan;
 mod query;
+mod rollout;
 mod rule;
 mod status;
 mod subscription;
@@ -88,6 +90,12 @@ pub enum Command {
     /// Connected machines.
     #[command(subcommand)]
     Machine(machine::Command),
+    /// Packages of the sensor: add, sign, verify.
+    #[command(subcommand)]
+    Package(package::Command),
+    /// Bring a version of the sensor out, ring by ring.
+    #[command(subcommand)]
+    Rollout(rollout::Command),
     /// Plans: what is switched on, for subscriptions and machines.
     #[command(subcommand)]
     Plan(plan::Command),
@@ -139,6 +147,11 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
     {
         return done;
     }
+    if let Command::Package(command) = &command
+        && let Some(done) = package::offline(command, globals)
+    {
+        return done;
+    }
     let client = Client::connect(globals)?;
     let printer = Printer::new(globals.output);
     match command {
@@ -155,6 +168,8 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Subscription(c) => subscription::run(c, &client, &printer).await,
         Command::Tenant(c) => subscription::tenant(c, &client, &printer).await,
         Command::Machine(c) => machine::run(c, &client, &printer).await,
+        Command::Rollout(c) => rollout::run(c, &client, &printer).await,
+        Command::Package(_) => package::run(&client, &printer).await,
         Command::Plan(c) => plan::run(c, &client, &printer).await,
         Command::Exclusion(c) => plan::exclusion(c, &client, &printer).await,
         Command::Coverage { missing } => plan::coverage(missing, &client, &printer).await,

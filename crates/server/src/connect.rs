@@ -11,6 +11,8 @@ mod enrol;
 pub mod packages;
 pub mod reconcile;
 mod report;
+pub mod rollout;
+pub mod rollouts;
 pub mod runs;
 mod store;
 pub mod support;
@@ -76,6 +78,12 @@ pub enum ConnectError {
     /// Two servers change one machine all the time.
     #[error("the machine is being changed elsewhere")]
     Busy,
+    /// A roll-out has not ended.
+    #[error("the roll-out `{0}` has not ended")]
+    Open(String),
+    /// A roll-out has ended.
+    #[error("the roll-out is {0} already")]
+    Over(&'static str),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     Random,
@@ -161,6 +169,7 @@ pub struct Connect {
     clock: Arc<dyn Fn() -> Micros + Send + Sync>,
     entries: Mutex<HashMap<ConnectorId, Entry>>,
     sight: Mutex<Arc<Sight>>,
+    offer: Mutex<Arc<rollouts::Offer>>,
 }
 
 impl std::fmt::Debug for Connect {
@@ -181,11 +190,13 @@ impl Connect {
             clock,
             entries: Mutex::default(),
             sight: Mutex::default(),
+            offer: Mutex::default(),
         };
         for (id, entry) in connect.stored(None).await? {
             connect.entries().insert(id, entry);
         }
         connect.refresh().await?;
+        connect.rollout_step().await?;
         Ok(Arc::new(connect))
     }
 
@@ -223,15 +234,19 @@ impl Connect {
         entries.iter().find(|(_, e)| e.machine == *machine && e.revoked.is_none()).map(|(id, _)| id.clone())
     }
 
-    /// What should be on a machine.
-    fn wish(&self, entry: &Entry) -> Wish {
-        let sensor = match &entry.place {
+    /// Whether the sensor is wanted on a machine.
+    fn desired(&self, entry: &Entry) -> Result<(), garrison_model::NotCovered> {
+        match &entry.place {
             Some((resource, tags)) => self.sight().desired(&entry.machine, resource, tags).sensor,
             None => Err(garrison_model::NotCovered::NoPlan),
-        };
+        }
+    }
+
+    /// Whether a machine is supported.
+    fn support(entry: &Entry) -> Result<(), (ExtensionCode, String)> {
         let f = &entry.facts;
         let is_there = entry.standing.extension.as_ref().is_some_and(|e| !e.version.is_empty());
-        let support = SUPPORTED.judge(&Sheet {
+        SUPPORTED.judge(&Sheet {
             distribution: f.distribution.clone(),
             version: f.version.clone(),
             kernel: f.kernel.clone(),
@@ -239,8 +254,17 @@ impl Connect {
             processors: f.processors,
             memory_bytes: f.memory_bytes,
             disk_free_bytes: (!is_there).then_some(f.disk_free_bytes),
-        });
-        Wish { sensor, support, package: self.packages.newest(&f.architecture), blocking: f.blocking_products.clone() }
+        })
+    }
+
+    /// What should be on a machine.
+    fn wish(&self, entry: &Entry) -> Wish {
+        Wish {
+            sensor: self.desired(entry),
+            support: Self::support(entry),
+            package: self.package_for(entry),
+            blocking: entry.facts.blocking_products.clone(),
+        }
     }
 
     /// Changes what is known of a machine's extension and reconciles; what changed is stored before this returns.
@@ -308,9 +332,7 @@ impl Connect {
 
     /// Reads packages, places and tags of machines anew, and tells the plane what it does not know yet.
     async fn refresh(&self) -> Result<(), ConnectError> {
-        let packages = Arc::clone(&self.packages);
-        // A look that fails leaves what was seen before.
-        let _ = tokio::task::spawn_blocking(move || packages.look()).await;
+        self.packages_look().await;
         self.sight_read().await?;
         let now = self.now();
         let (tenant, every) = (&self.shared.tenant, MachineFilter::default());
@@ -334,13 +356,21 @@ impl Connect {
         Ok(())
     }
 
+    async fn packages_look(&self) {
+        let packages = Arc::clone(&self.packages);
+        // A look that fails leaves what was seen before.
+        let _ = tokio::task::spawn_blocking(move || packages.look()).await;
+    }
+
     /// One turn: reconciles every machine and writes heartbeats.
     async fn turn(&self, number: u32) -> Result<(), ConnectError> {
         if number.is_multiple_of(REFRESH_EVERY) {
             self.refresh().await?;
         } else {
+            self.packages_look().await;
             self.sight_read().await?;
         }
+        self.rollout_step().await?;
         self.reconcile_all().await?;
         if number.is_multiple_of(5) {
             self.flush().await?;

@@ -3,6 +3,7 @@
 
 pub mod binding;
 pub mod order;
+pub mod package;
 mod session;
 pub mod token;
 

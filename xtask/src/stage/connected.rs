@@ -103,21 +103,30 @@ fn extension(shown: &str) -> Option<(String, String, String)> {
     Some((state, json_text(part, "code").unwrap_or_default(), words))
 }
 
-/// Packs the sensor that was just built, as `cargo xtask dist` does, into the server's folder of packages.
+/// Packs the sensor that was just built, as `cargo xtask dist` does, signs it with a key of its own, and puts it into the
+/// server's data folder, which trusts this key alone.
 pub(super) fn package_lay(programs: &Path, folder: &Path) -> Done {
-    std::fs::create_dir_all(folder)?;
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "x64",
         "aarch64" => "arm64",
         other => other,
     };
+    let made = folder.join("package");
+    std::fs::create_dir_all(&made)?;
     let name = format!("garrison-sensor-{}-{architecture}.tar.zst", env!("CARGO_PKG_VERSION"));
-    // Beside, then renamed: the server never sees half a package.
-    let beside = folder.join(format!(".{name}.new"));
-    let file = path(&beside);
+    let file = path(&made.join(name));
     let args = ["-I", "zstd -1 -T0", "--owner=0", "--group=0", "--mtime=@0", "--transform=s,^,bin/,", "-cf", &file];
-    run("packing the sensor for connectors", command("tar", args).arg("garrison-sensor").current_dir(programs))?;
-    std::fs::rename(&beside, folder.join(name))?;
+    let mut pack = command("tar", args);
+    run("packing and signing the sensor for connectors", pack.arg("garrison-sensor").current_dir(programs))?;
+    let key = path(&made.join("vendor"));
+    let public = format!("{key}.pub");
+    let steps: [&[&str]; 4] =
+        [&["keygen", &key], &["sign", &file, "--key", &key], &["trust", &public], &["add", &file]];
+    for step in steps {
+        let mut garrison = command(programs.join("garrison"), ["package"]);
+        garrison.args(step).env("GARRISON_DATA", folder.join("server")).stdin(Stdio::null());
+        output(&mut garrison)?;
+    }
     Ok(())
 }
 
@@ -237,7 +246,8 @@ impl Stage {
     /// The process of the sensor that the connector keeps.
     pub(super) fn kept_sensor(&self) -> Option<u32> {
         let versions = self.prefix().join("opt/garrison/sensor");
-        let ours = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(&versions));
+        let ours =
+            |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.starts_with(&versions));
         let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         all.filter_map(|p| p.file_name().to_str()?.parse().ok()).find(|pid| ours(*pid))
     }

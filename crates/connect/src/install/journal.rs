@@ -55,6 +55,9 @@ pub struct Package {
     pub size: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+    /// The vendor's signature, hexadecimal; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub signature: String,
 }
 
 /// What is installed.
@@ -99,6 +102,7 @@ impl Journal {
             architecture: p.architecture.clone(),
             size: p.size,
             sha256: p.sha256.to_ascii_lowercase(),
+            signature: p.signature.clone(),
         });
         self.taken = order.generation;
         self.work = Some(Work {

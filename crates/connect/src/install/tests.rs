@@ -72,7 +72,7 @@ impl Machine {
 
     fn open(&self, bytes: &[u8]) -> Installer<Shelf> {
         let shelf = Shelf { bytes: bytes.to_vec(), token: Ok("ge1_x".to_owned()), fetched: 0 };
-        let settings = Settings { health_max: Duration::from_millis(1) };
+        let settings = Settings { health_max: Duration::from_millis(1), ..Settings::default() };
         Installer::open(&self.layout(), settings, shelf, Arc::default()).unwrap()
     }
 
@@ -104,6 +104,7 @@ fn order(generation: u64, package: &Package) -> v1::Order {
             architecture: package.architecture.clone(),
             size: package.size,
             sha256: package.sha256.clone(),
+            signature: package.signature.clone(),
         }),
         ..v1::Order::default()
     }
@@ -198,6 +199,36 @@ fn what_is_wrong_has_its_code_and_leaves_nothing() {
     installer.source().token = Ok("nonsense".to_owned());
     let failure = obey(&mut installer, 2, &package, Deed::Install).unwrap_err();
     assert_eq!((failure.code, failure.detail.as_str()), (C::OnboardingFailed, "bad token"));
+}
+
+#[test]
+fn where_a_key_was_pinned_only_what_it_signed_is_fetched_at_all() {
+    use garrison_wire::connect::package::Statement;
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let bytes = package_of(&script(true));
+    let package = signed(&bytes, "1.0");
+    let by = |key: &ed25519_dalek::SigningKey, version: &str| {
+        let said = Statement {
+            name: "garrison-sensor",
+            version,
+            architecture: &package.architecture,
+            size: package.size,
+            sha256: &package.sha256,
+        };
+        Package { signature: said.sign(key).unwrap().signature, ..package.clone() }
+    };
+    let stranger = ed25519_dalek::SigningKey::from_bytes(&[8; 32]);
+    for (package, well) in
+        [(package.clone(), false), (by(&stranger, "1.0"), false), (by(&key, "0.9"), false), (by(&key, "1.0"), true)]
+    {
+        let machine = Machine::new();
+        let mut installer = machine.open(&bytes);
+        installer.settings.package_keys = vec![key.verifying_key()];
+        let end = obey(&mut installer, 1, &package, Deed::Install);
+        assert_eq!(end.map_err(|f| f.code), if well { Ok(()) } else { Err(ExtensionCode::SignatureWrong) });
+        assert_eq!(installer.source().fetched, u32::from(well));
+        assert!(well || machine.files().is_empty(), "not a byte was written");
+    }
 }
 
 #[test]

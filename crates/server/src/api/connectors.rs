@@ -3,6 +3,7 @@
 use super::Api;
 use super::extract::{Body, Id};
 use super::problem::{ApiError, Kind};
+use crate::connect::packages::PackageRecord;
 use crate::connect::{ConnectorTokenNew, ConnectorTokenRecord, EXTENSION, HistoryLine};
 use crate::identity::{Principal, TOKEN_EXPIRY_HOURS_DEFAULT, TOKEN_USES_DEFAULT};
 use axum::extract::{Path, State};
@@ -125,4 +126,11 @@ pub async fn machine_offboard(
 pub async fn machine_onboard(State(api): State<Api>, Id(id): Id<MachineId>) -> Result<StatusCode, ApiError> {
     api.connect.onboard(&id).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Packages of the sensor, newest first, with those that are refused.
+#[utoipa::path(get, path = "/packages", tag = "connectors", responses((status = 200, body = Page<PackageRecord>)))]
+pub async fn package_list(State(api): State<Api>) -> Result<Json<Page<PackageRecord>>, ApiError> {
+    let items = api.connect.packages().list();
+    Ok(Json(Page { total: Some(items.len() as i64), items, next_cursor: None }))
 }

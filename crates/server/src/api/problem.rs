@@ -72,6 +72,8 @@ problems! {
     PlanScope = "plan_scope" 400 "This plan cannot be set here.", "set Servers Plan 2 on the subscription; a single machine takes Off or P1, and DELETE lets it inherit again";
     PlanLacks = "plan_lacks_feature" 403 "The plan in force does not hold this feature.", "switch on a plan that does; GET /api/v1/plans has the table";
     NotEmpty = "not_empty" 409 "It holds machines still.", "move or remove the machines first";
+    RolloutOpen = "rollout_open" 409 "A roll-out has not ended.", "wait for its end, or end it with `garrison rollout stop ID`";
+    RolloutOver = "rollout_over" 409 "The roll-out has ended.", "begin another one with `garrison rollout create VERSION`";
     PreviewStale = "preview_stale" 409 "The machines have changed since the preview.", "look at a new preview";
     FleetFileRefused = "fleet_file_not_valid" 400 "The fleet file cannot be applied.", "see docs/reference/plane.md; nothing was changed";
     LastOwner = "last_owner" 409 "Nobody would own the tenant.", "make somebody else an owner first";
@@ -261,6 +263,8 @@ impl From<crate::connect::ConnectError> for ApiError {
             E::Plane(error) => error.into(),
             E::Identity(error) => error.into(),
             E::Busy => Self::new(Kind::Busy),
+            E::Open(_) => Self::with(Kind::RolloutOpen, text),
+            E::Over(_) => Self::with(Kind::RolloutOver, text),
             other => Self::internal(&other),
         }
     }

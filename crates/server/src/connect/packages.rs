@@ -1,12 +1,21 @@
 //! Packages of the sensor, as the operator lays them into the folder `packages` of the server's data folder:
-//! `garrison-sensor-VERSION-ARCHITECTURE.tar.zst`. Orders name them by size and hash, and orders are signed: so a package
-//! is what it was when this server last looked, or it is not unpacked.
+//! `garrison-sensor-VERSION-ARCHITECTURE.tar.zst`, with the vendor's signature beside it (`….sig`). Orders name them by
+//! size and hash, and orders are signed: so a package is what it was when this server last looked, or it is not unpacked.
+//!
+//! Where the folder `packages/keys` holds keys (`NAME.pub`), only packages that one of them signed are handed out, and
+//! connectors that enrol from then on pin these keys and verify the signature themselves.
 
 use super::reconcile::Package;
+use ed25519_dalek::VerifyingKey;
+use garrison_model::ExtensionCode;
+use garrison_wire::connect::package::{
+    KEYS_MAX, PackageError, SIGNATURE_BYTES_MAX, SignatureFile, Statement, key_parse,
+};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Largest package that connectors take.
@@ -14,18 +23,125 @@ const PACKAGE_BYTES_MAX: u64 = 512 << 20;
 /// Packages looked at.
 const PACKAGES_MAX: usize = 64;
 
-/// A file and when it was read.
-type Seen = HashMap<PathBuf, (u64, SystemTime, Package)>;
+/// Name of the package that connectors install.
+pub const PACKAGE_NAME: &str = "garrison-sensor";
+
+/// A package file, as it was when it was looked at.
+#[derive(Debug, Clone)]
+struct File {
+    /// Length and time of change of the package and of its signature: what differs is read anew.
+    stamp: (Stamp, Option<Stamp>),
+    package: Package,
+    taken: Result<(), PackageError>,
+}
+
+type Stamp = (u64, SystemTime);
+type Seen = HashMap<PathBuf, File>;
+
+/// A package as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageRecord {
+    /// Version.
+    pub version: String,
+    /// Architecture.
+    pub architecture: String,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256, hexadecimal.
+    pub sha256: String,
+    /// `Verified` by a trusted key, `Unverified` where no key is trusted, `Refused`.
+    pub signature: String,
+    /// Code of the refusal, as extensions have it; 0 for none.
+    pub code: u16,
+    /// Why it is refused.
+    pub message: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// The code of a refused package.
+pub fn code_of(error: &PackageError) -> ExtensionCode {
+    match error {
+        PackageError::Size { .. } | PackageError::Malformed(_) => ExtensionCode::PackageDamaged,
+        PackageError::Signature | PackageError::Hash | PackageError::Other(_) | PackageError::Key => {
+            ExtensionCode::SignatureWrong
+        }
+    }
+}
+
+/// The file of a package's signature.
+pub fn signature_path(package: &Path) -> PathBuf {
+    let mut name = package.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+/// Keys that are trusted: the files `*.pub` of a folder, a key a line. What is no key is left out and told.
+pub fn keys_read(folder: &Path) -> Vec<VerifyingKey> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "pub"));
+    files.sort();
+    let mut keys = Vec::new();
+    for path in files.iter().take(KEYS_MAX) {
+        match small(path).and_then(|bytes| key_parse(&String::from_utf8_lossy(&bytes)).ok()) {
+            Some(key) => keys.push(key),
+            None => tracing::warn!(file = %path.display(), "this file holds no key and is left out"),
+        }
+    }
+    keys
+}
+
+fn small(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).ok()?.take(SIGNATURE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Holds a package's file against its signature and the trusted keys; gives its signature, empty for none.
+pub fn examine(path: &Path, package: &Package, keys: &[VerifyingKey]) -> Result<String, PackageError> {
+    let there = Statement {
+        name: PACKAGE_NAME,
+        version: &package.version,
+        architecture: &package.architecture,
+        size: package.size,
+        sha256: &package.sha256,
+    };
+    match small(&signature_path(path)) {
+        Some(bytes) => {
+            let file = SignatureFile::parse(&bytes)?;
+            file.check(&there, keys)?;
+            Ok(file.signature)
+        }
+        None if keys.is_empty() => Ok(String::new()),
+        None => Err(PackageError::Signature),
+    }
+}
+
+/// Reads what a package's file says of itself: version and architecture of its name, size and hash.
+pub fn read(path: &Path) -> Result<Package, String> {
+    let name = path.file_name().and_then(|n| n.to_str()).and_then(named);
+    let (version, architecture) =
+        name.ok_or("a package is named `garrison-sensor-VERSION-ARCHITECTURE.tar.zst`".to_owned())?;
+    let io = |e: std::io::Error| format!("cannot read `{}`: {e}", path.display());
+    let size = std::fs::metadata(path).map_err(io)?.len();
+    if size == 0 || size > PACKAGE_BYTES_MAX {
+        return Err(format!("a package has 1 to {PACKAGE_BYTES_MAX} bytes, this one {size}"));
+    }
+    Ok(Package { version, architecture, size, sha256: hash(path).map_err(io)?, signature: String::new() })
+}
 
 /// The packages.
 #[derive(Debug, Default)]
 pub struct Packages {
     folder: PathBuf,
     seen: Mutex<Seen>,
+    keys: Mutex<Vec<VerifyingKey>>,
 }
 
 /// Version and architecture of a file's name.
-fn named(name: &str) -> Option<(String, String)> {
+pub fn named(name: &str) -> Option<(String, String)> {
     let middle = name.strip_prefix("garrison-sensor-")?.strip_suffix(".tar.zst")?;
     let (version, architecture) = middle.rsplit_once('-')?;
     let plain = |t: &str| {
@@ -51,47 +167,121 @@ fn order(version: &str) -> Vec<(u64, String)> {
 impl Packages {
     /// Packages of a folder; it need not be there.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, seen: Mutex::default() }
+        Self { folder, seen: Mutex::default(), keys: Mutex::default() }
     }
 
-    /// Looks at the folder: hashes what is new. Blocking.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keys that are trusted.
+    pub fn keys(&self) -> Vec<VerifyingKey> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the folder: hashes and verifies what is new. Blocking.
     pub fn look(&self) {
+        let keys = keys_read(&self.folder.join("keys"));
+        let same_keys = keys == self.keys();
         let mut found = Seen::new();
-        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten().take(PACKAGES_MAX) {
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if found.len() >= PACKAGES_MAX {
+                break;
+            }
             let path = entry.path();
-            let Some((version, architecture)) = path.file_name().and_then(|n| n.to_str()).and_then(named) else {
-                continue;
-            };
-            let Ok(meta) = entry.metadata() else { continue };
-            let Ok(modified) = meta.modified() else { continue };
-            if !meta.is_file() || meta.len() == 0 || meta.len() > PACKAGE_BYTES_MAX {
+            if path.file_name().and_then(|n| n.to_str()).and_then(named).is_none() {
                 continue;
             }
-            let known = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&path).cloned();
-            if let Some(known) = known.filter(|k| k.0 == meta.len() && k.1 == modified) {
+            let stamp_of = |path: &Path| -> Option<Stamp> {
+                let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+                Some((meta.len(), meta.modified().ok()?))
+            };
+            let Some(stamp) = stamp_of(&path) else { continue };
+            let stamp = (stamp, stamp_of(&signature_path(&path)));
+            let known = self.seen().get(&path).cloned();
+            if let Some(known) = known.filter(|k| k.stamp == stamp && same_keys) {
                 found.insert(path, known);
                 continue;
             }
-            if let Ok(sha256) = hash(&path) {
-                let package = Package { version, architecture, size: meta.len(), sha256 };
-                tracing::info!(version = package.version, architecture = package.architecture, "package of the sensor");
-                found.insert(path, (meta.len(), modified, package));
+            let Ok(mut package) = read(&path) else { continue };
+            let examined = examine(&path, &package, &keys);
+            match &examined {
+                Ok(signature) => {
+                    package.signature.clone_from(signature);
+                    tracing::info!(
+                        version = package.version,
+                        architecture = package.architecture,
+                        "package of the sensor"
+                    );
+                }
+                Err(error) => tracing::warn!(file = %path.display(), %error, "this package is not handed out"),
             }
+            found.insert(path, File { stamp, package, taken: examined.map(drop) });
         }
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.seen() = found;
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn usable(&self, fits: impl Fn(&Package) -> bool) -> Option<Package> {
+        let seen = self.seen();
+        let fitting = seen.values().filter(|f| f.taken.is_ok()).map(|f| &f.package).filter(|p| fits(p));
+        fitting.max_by_key(|p| (order(&p.version), p.sha256.clone())).cloned()
     }
 
     /// The newest package for an architecture.
     pub fn newest(&self, architecture: &str) -> Option<Package> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = seen.values().map(|(_, _, p)| p).filter(|p| p.architecture == architecture);
-        fitting.max_by_key(|p| (order(&p.version), p.sha256.clone())).cloned()
+        self.usable(|p| p.architecture == architecture)
+    }
+
+    /// The package of a version for an architecture.
+    pub fn version(&self, version: &str, architecture: &str) -> Option<Package> {
+        self.usable(|p| p.architecture == architecture && p.version == version)
+    }
+
+    /// The newest version that is older than the given one, on any architecture.
+    pub fn before(&self, version: &str) -> Option<String> {
+        let limit = order(version);
+        self.usable(|p| order(&p.version) < limit).map(|p| p.version)
+    }
+
+    /// Whether a version is there, on any architecture.
+    pub fn has(&self, version: &str) -> bool {
+        self.usable(|p| p.version == version).is_some()
+    }
+
+    /// The package with a hash.
+    pub fn by_hash(&self, sha256: &str) -> Option<Package> {
+        self.usable(|p| p.sha256 == sha256)
+    }
+
+    /// All, newest first.
+    pub fn list(&self) -> Vec<PackageRecord> {
+        let has_keys = !self.keys().is_empty();
+        let mut all: Vec<File> = self.seen().values().cloned().collect();
+        all.sort_by_key(|f| std::cmp::Reverse((order(&f.package.version), f.package.architecture.clone())));
+        let record = |f: File| {
+            let (code, message, fix) = match &f.taken {
+                Ok(()) => (0, String::new(), String::new()),
+                Err(error) => {
+                    let code = code_of(error);
+                    (code.number(), error.to_string(), code.words().2.to_owned())
+                }
+            };
+            let signature = match (&f.taken, has_keys) {
+                (Err(_), _) => "Refused",
+                (Ok(()), true) => "Verified",
+                (Ok(()), false) => "Unverified",
+            };
+            let Package { version, architecture, size, sha256, .. } = f.package;
+            PackageRecord { version, architecture, size, sha256, signature: signature.to_owned(), code, message, fix }
+        };
+        all.into_iter().map(record).collect()
     }
 
     /// The file of a package that was looked at.
     pub fn file(&self, sha256: &str) -> Option<PathBuf> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().find(|(_, (_, _, p))| p.sha256 == sha256).map(|(path, _)| path.clone())
+        let seen = self.seen();
+        seen.iter().find(|(_, f)| f.taken.is_ok() && f.package.sha256 == sha256).map(|(path, _)| path.clone())
     }
 }
 
@@ -126,5 +316,52 @@ mod tests {
         packages.look();
         assert_ne!(packages.newest("x64").unwrap().sha256, newest.sha256);
         assert!(packages.file(&newest.sha256).is_none());
+    }
+
+    #[test]
+    fn with_a_trusted_key_only_whole_packages_that_it_signed_are_handed_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
+        let other = ed25519_dalek::SigningKey::from_bytes(&[10; 32]);
+        let lay = |version: &str, bytes: &[u8], key: Option<&ed25519_dalek::SigningKey>| -> PathBuf {
+            let path = folder.path().join(format!("garrison-sensor-{version}-x64.tar.zst"));
+            std::fs::write(&path, bytes).unwrap();
+            let there = read(&path).unwrap();
+            let said = Statement {
+                name: PACKAGE_NAME,
+                version: &there.version,
+                architecture: &there.architecture,
+                size: there.size,
+                sha256: &there.sha256,
+            };
+            if let Some(key) = key {
+                let file = serde_json::to_vec(&said.sign(key).unwrap()).unwrap();
+                std::fs::write(signature_path(&path), file).unwrap();
+            }
+            path
+        };
+        lay("1.0", b"well", Some(&key));
+        lay("2.0", b"unsigned", None);
+        lay("3.0", b"a stranger's", Some(&other));
+        let half = lay("4.0", b"half of it comes", Some(&key));
+        std::fs::write(&half, b"half of").unwrap();
+        let swapped = lay("5.0", b"swapped", Some(&key));
+        std::fs::write(&swapped, b"swopped").unwrap();
+        let packages = Packages::new(folder.path().to_owned());
+        packages.look();
+        // Without a key the operator answers for them, but what contradicts its signature is refused all the same.
+        assert_eq!(packages.newest("x64").unwrap().version, "3.0");
+        std::fs::create_dir(folder.path().join("keys")).unwrap();
+        let text = hex::encode(key.verifying_key().as_bytes());
+        std::fs::write(folder.path().join("keys/vendor.pub"), text).unwrap();
+        packages.look();
+        assert_eq!(packages.newest("x64").unwrap().version, "1.0");
+        let told: Vec<_> = packages.list().into_iter().map(|p| (p.version, p.signature, p.code)).collect();
+        let wanted =
+            [("5.0", "Refused", 100), ("4.0", "Refused", 101), ("3.0", "Refused", 100), ("2.0", "Refused", 100)];
+        let wanted = wanted.iter().chain([&("1.0", "Verified", 0)]);
+        let wanted: Vec<_> = wanted.map(|(v, s, c)| ((*v).to_owned(), (*s).to_owned(), *c)).collect();
+        assert_eq!(told, wanted);
+        assert_eq!(packages.before("3.0").as_deref(), Some("1.0"));
     }
 }

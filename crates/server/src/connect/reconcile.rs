@@ -28,6 +28,9 @@ pub struct Package {
     pub size: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
+    /// The vendor's signature, hexadecimal; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub signature: String,
 }
 
 /// What is known of a machine's extension: what is stored, version 1. Fields are added, never changed.
@@ -48,6 +51,9 @@ pub struct Standing {
     pub retry_at: i64,
     /// Hash of the package that the last install ended well with, and whether it was to be passive.
     pub settled: Option<(String, bool)>,
+    /// Hash of the package that an install failed with last; a roll-out counts it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_with: Option<String>,
 }
 
 /// An order.
@@ -278,6 +284,8 @@ impl Standing {
             self.order = None;
             match (Deed::parse(&order.deed), done) {
                 (Some(Deed::Install), true) => {
+                    let well = order.package.as_ref().map(|p| &p.sha256);
+                    self.failed_with = self.failed_with.take().filter(|sha| Some(sha) != well);
                     self.settled = order.package.map(|p| (p.sha256, order.passive));
                     self.succeeded(report, now);
                 }
@@ -289,7 +297,10 @@ impl Standing {
                     }
                 }
                 (_, true) => {}
-                (_, false) => {
+                (deed, false) => {
+                    if deed == Some(Deed::Install) {
+                        self.failed_with = order.package.map(|p| p.sha256);
+                    }
                     self.note(report);
                     self.failed(code, &report.detail, now);
                 }

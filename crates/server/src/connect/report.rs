@@ -117,6 +117,7 @@ impl Connect {
                 architecture: p.architecture.clone(),
                 size: p.size,
                 sha256: p.sha256.clone(),
+                signature: p.signature.clone(),
             }),
             passive: o.passive,
             expires: self.now().0 / 1_000_000 + ORDER_SECONDS,

@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = migrations![
     30 "0030_plane",
     31 "0031_metering",
     40 "0040_connect",
+    41 "0041_rollouts",
     50 "0050_access",
     90 "0090_cloud_alerts",
 ];

@@ -53,6 +53,8 @@ fn refuse(error: ConnectError) -> Status {
         | ConnectError::Random
         | ConnectError::Identity(_)
         | ConnectError::Stored(_)
+        | ConnectError::Open(_)
+        | ConnectError::Over(_)
         | ConnectError::Db(_) => {
             tracing::error!(error = &error as &dyn std::error::Error, "a connector was not answered");
             status(Code::Unavailable, "internal", "the server cannot do this at the moment")
@@ -105,6 +107,7 @@ impl Connector for Connectors {
             order_key: bytes::Bytes::copy_from_slice(identity.content_key().verifying_key().as_bytes()),
             not_after: machine.not_after,
             resource_id: machine.resource,
+            package_keys: self.connect.packages().keys().iter().map(|k| k.as_bytes().to_vec().into()).collect(),
         }))
     }
 

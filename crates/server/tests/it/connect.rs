@@ -76,6 +76,10 @@ struct FakeConnector {
 
 impl FakeConnector {
     async fn enrol(gateway: &str, text: &str, name: &str) -> Result<Self, tonic::Status> {
+        Self::enrol_tagged(gateway, text, name, ("env", "test")).await
+    }
+
+    async fn enrol_tagged(gateway: &str, text: &str, name: &str, tag: (&str, &str)) -> Result<Self, tonic::Status> {
         let token: ConnectorToken = text.parse().unwrap();
         let config = sensor_config(&Trust::Fingerprint(token.0.ca_fingerprint), None).unwrap();
         let (key, csr) = device_request().unwrap();
@@ -85,7 +89,7 @@ impl FakeConnector {
             csr: csr.into(),
             facts: Some(facts(name)),
             binding: Some(bound.clone()),
-            tags: vec![v1::Tag { key: "env".into(), value: "test".into() }],
+            tags: vec![v1::Tag { key: tag.0.into(), value: tag.1.into() }],
             ..v1::EnrolRequest::default()
         };
         let channel = connect(gateway, config).await.unwrap();
@@ -261,8 +265,12 @@ async fn machines_are_connected_and_ordered_on_postgresql() {
     contract(TestServer::start_with(|c| c.database_url = Some(postgres.url())).await.unwrap()).await;
 }
 
+#[path = "connect_faults.rs"]
+mod faults;
 #[path = "connect_live.rs"]
 mod live;
+#[path = "connect_rollouts.rs"]
+mod rollouts;
 
 /// The folder of this build's programs.
 fn programs() -> &'static Path {

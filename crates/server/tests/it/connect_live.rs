@@ -51,6 +51,19 @@ fn files(root: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// Packs the sensor for connectors.
+fn lay_sensor(server: &TestServer, sensor: &Path) -> &'static str {
+    let mut archive = tar::Builder::new(zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap());
+    // A linker leaves holes in a program, and a package holds plain files only.
+    archive.sparse(false);
+    archive.append_path_with_name(sensor, "bin/garrison-sensor").unwrap();
+    let bytes = archive.into_inner().unwrap().finish().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    lay_package(server, &format!("garrison-sensor-{version}-{architecture}.tar.zst"), &bytes);
+    version
+}
+
 /// Waits for a state of the one machine; the bound only ends a test that has failed.
 async fn until(server: &Server, what: &str, log: &Path, holds: impl Fn(&Machine) -> bool) {
     let end = Instant::now() + Duration::from_mins(3);
@@ -78,14 +91,7 @@ async fn a_plan_brings_the_sensor_to_a_connected_machine_and_off_boarding_takes_
     }
     let server = TestServer::start().await.unwrap();
     let s = &server.server;
-    let mut archive = tar::Builder::new(zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap());
-    // A linker leaves holes in a program, and a package holds plain files only.
-    archive.sparse(false);
-    archive.append_path_with_name(&sensor, "bin/garrison-sensor").unwrap();
-    let bytes = archive.into_inner().unwrap().finish().unwrap();
-    let version = env!("CARGO_PKG_VERSION");
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
-    lay_package(&server, &format!("garrison-sensor-{version}-{architecture}.tar.zst"), &bytes);
+    let version = lay_sensor(&server, &sensor);
     let prod = subscription(s, None).await;
     let root = tempfile::tempdir().unwrap();
     lay_host(root.path());

@@ -7,7 +7,13 @@ use proptest::prelude::*;
 const MINUTE: i64 = 60 * 1_000_000;
 
 fn package(version: &str) -> Package {
-    Package { version: version.into(), architecture: "x64".into(), size: 1, sha256: version.repeat(4) }
+    Package {
+        version: version.into(),
+        architecture: "x64".into(),
+        size: 1,
+        sha256: version.repeat(4),
+        signature: String::new(),
+    }
 }
 
 fn wish() -> Wish {
