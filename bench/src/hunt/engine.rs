@@ -105,7 +105,7 @@ impl Engine {
         for (key, value) in SETTINGS.get().into_iter().flatten() {
             config.options_mut().set(key, value).with_context(|| format!("cannot set `{key}`"))?;
         }
-        let session = SessionContext::new_with_config_rt(config, Arc::clone(&self.runtime));
+        let session = garrison_lake::provider::session(config, Arc::clone(&self.runtime));
         let figures = Arc::new(ScanFigures::default());
         let tables = Tables { lake: self.lake.clone(), figures: Arc::clone(&figures) };
         let planned = kql::plan(text, &tables, &kql::Context::at(self.now), &Host(session.clone())).await;

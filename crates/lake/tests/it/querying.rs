@@ -2,7 +2,7 @@
 //! and fewer of them looked at.
 
 use crate::fixture::*;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::logical_expr::{ColumnarValue, Expr, Volatility, create_udf};
 use datafusion::prelude::{SessionContext, ident, lit};
@@ -130,4 +130,72 @@ fn an_index_goes_with_its_file() {
     wait(lake.maintain(garrison_model::Micros(later.0 + 1_000_000))).unwrap();
     assert_eq!((count(".parquet"), count(".parquet.terms")), (1, 1));
     assert_eq!(ask(&lake, has("ProcessCommandLine", "755")).0, [755]);
+}
+
+/// A batch in which a column of text has few values, some of them absent.
+fn programs(number: u64, first: u64, count: u32) -> garrison_lake::Batch {
+    let lines = rows(number, first, count);
+    let names = (0..count).map(|row| match row % 7 {
+        0 => None,
+        1 | 2 => Some("curl".to_owned()),
+        3 => Some(String::new()),
+        other => Some(format!("Tool{}", other + row % 3)),
+    });
+    let mut columns = lines.columns().to_vec();
+    columns[lines.schema().index_of("FileName").unwrap()] = Arc::new(names.collect::<StringArray>());
+    batch_of(number, first, RecordBatch::try_new(lines.schema(), columns).unwrap())
+}
+
+#[test]
+fn counting_by_one_column_of_text_gives_what_grouping_it_gives() {
+    use datafusion::functions::expr_fn::{coalesce, lower};
+    use datafusion::functions_aggregate::expr_fn::count;
+    let folder = tempfile::tempdir().unwrap();
+    let lake = open(folder.path());
+    let counts = |ours: bool, key: Expr| {
+        let provider = LakeTableProvider::new(lake.snapshot(TABLE).unwrap(), Arc::default());
+        let config = session_config().with_target_partitions(2);
+        let session =
+            if ours { garrison_lake::provider::session(config, Arc::default()) } else { SessionContext::new_with_config(config) };
+        wait(async {
+            let frame = session.read_table(Arc::new(provider)).unwrap();
+            let frame = frame.aggregate(vec![key.alias("key")], vec![count(lit(1_i64)).alias("rows")]).unwrap();
+            let plan = frame.clone().create_physical_plan().await.unwrap();
+            let shown = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
+            let mut all: Vec<(Option<String>, i64)> = Vec::new();
+            for batch in frame.collect().await.unwrap() {
+                let keys = arrow::compute::cast(batch.column(0), &DataType::Utf8).unwrap();
+                let keys = keys.as_string::<i32>().iter().map(|key| key.map(str::to_owned)).collect::<Vec<_>>();
+                all.extend(keys.into_iter().zip(batch.column(1).as_primitive::<Int64Type>().values().iter().copied()));
+            }
+            all.sort();
+            (all, shown.contains("TallyExec"))
+        })
+    };
+    wait(lake.append(programs(1, 0, 20_000))).unwrap();
+    wait(lake.flush()).unwrap();
+    wait(lake.append(programs(2, 20_000, 7_000))).unwrap();
+    wait(lake.flush()).unwrap();
+    for place in ["files", "files and memory"] {
+        if place == "files and memory" {
+            wait(lake.append(programs(3, 27_000, 3_001))).unwrap();
+        }
+        let name = || ident("FileName");
+        let cases = [
+            ("plain", name(), true),
+            ("never null", coalesce(vec![name(), lit("")]), true),
+            ("computed", lower(coalesce(vec![name(), lit("")])), true),
+            // Nearly every line is another one: the writer gave up the dictionary or not, the answer is the same.
+            ("many", ident("ProcessCommandLine"), true),
+            ("two columns", coalesce(vec![name(), ident("DeviceName")]), false),
+            ("a number", ident("ReportId"), false),
+        ];
+        for (what, key, tallied) in cases {
+            let (expected, never) = counts(false, key.clone());
+            let (found, ours) = counts(true, key);
+            assert!(!never && ours == tallied, "{what} in {place}: the plan is not the one expected");
+            assert_eq!(found, expected, "{what} in {place}");
+            assert!(expected.len() > 3, "{what} in {place} shows nothing");
+        }
+    }
 }

@@ -98,7 +98,7 @@ impl Sessions {
             }
         }
         let config = session_config().with_target_partitions(self.workers);
-        Ok(SessionContext::new_with_config_rt(config, runtime))
+        Ok(garrison_lake::provider::session(config, runtime))
     }
 }
 

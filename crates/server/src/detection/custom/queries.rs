@@ -108,7 +108,7 @@ impl LakeQueries {
 /// A session for the server's own queries.
 pub(crate) fn session() -> Result<SessionContext, DataFusionError> {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES))).build_arc()?;
-    Ok(SessionContext::new_with_config_rt(session_config().with_target_partitions(1), runtime))
+    Ok(garrison_lake::provider::session(session_config().with_target_partitions(1), runtime))
 }
 
 /// An engine's error in a few words.
