@@ -5,6 +5,7 @@ pub mod bench;
 pub mod checks;
 pub mod demo;
 pub mod dist;
+pub mod fuzz;
 pub mod packages;
 pub mod stage;
 pub mod tidy;

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 use xtask::tools::{self, Failure};
-use xtask::{attack, bench, checks, demo, dist, tidy};
+use xtask::{attack, bench, checks, demo, dist, fuzz, tidy};
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND
@@ -12,6 +12,7 @@ usage: cargo xtask COMMAND
                            (ONLY: fmt, lint, tidy, cargo, console, live)
   demo [--yes] [--keep]    build, protect this machine, play a harmless attack, show the incident
   bench NAME [ARGS...]     run a benchmark: detect, sensor, ingest, fleet, latency, hunt
+  fuzz NAME [--seconds N]  feed a parser with made texts: query_text, rule_text
   dist                     build .deb and .rpm packages into dist/
   tidy                     check that crates depend only downwards and files stay small
   attack                   play the demo's harmless attack on this machine and undo it
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(&rest),
         Some("bench") => bench::run(&rest),
         Some("dist") => dist::run_dist(),
+        Some("fuzz") => fuzz::fuzz(&rest),
         Some("tidy") => tidy::run(),
         Some("attack") => attack::run(false),
         Some("docs") => checks::docs(),

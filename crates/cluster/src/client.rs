@@ -4,7 +4,7 @@
 use crate::codec::PlanCodec;
 use crate::executor::host_and_port;
 use crate::scheduler::MESSAGE_BYTES_MAX;
-use crate::{ClusterError, session};
+use crate::{ClusterError, Unreachable, session};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use ballista_core::client::BallistaClient;
@@ -182,9 +182,8 @@ fn failure(words: &str) -> DataFusionError {
     }
     if words.contains("RetryError") {
         tracing::warn!(words, "an executor cannot read the object store");
-        return exec_datafusion_err!(
-            "an executor cannot read the object store; check that it runs and that executors reach its address"
-        );
+        let words = "an executor cannot read the object store; check that it runs and that executors reach its address";
+        return Unreachable(words.to_owned()).into();
     }
     exec_datafusion_err!("the cluster could not run the query: {words}")
 }
@@ -217,5 +216,11 @@ async fn fetch(part: PartitionLocation) -> Result<SendableRecordBatchStream> {
 }
 
 fn told(step: &'static str) -> impl FnOnce(tonic::Status) -> DataFusionError {
-    move |status| exec_datafusion_err!("cannot {step}: {}", status.message())
+    move |status| {
+        let words = format!("cannot {step}: {}", status.message());
+        match status.code() {
+            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Unknown => Unreachable(words).into(),
+            _ => DataFusionError::Execution(words),
+        }
+    }
 }

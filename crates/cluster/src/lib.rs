@@ -23,6 +23,17 @@ pub mod executor;
 pub mod scheduler;
 pub mod session;
 
+/// The scheduler, an executor or the object store does not answer: nothing is wrong with the query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(pub String);
+
+impl From<Unreachable> for datafusion::error::DataFusionError {
+    fn from(error: Unreachable) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {

@@ -257,6 +257,7 @@ pub(super) fn problem(text: &str, error: HuntError) -> ApiError {
         HuntError::Memory { .. } => ApiError::with(Kind::QueryMemory, words),
         HuntError::ResultTooLarge { .. } => ApiError::with(Kind::ResultTooLarge, words),
         HuntError::Run(_) => ApiError::with(Kind::QueryFailed, words),
+        HuntError::Unreachable(_) => ApiError::with(Kind::QueryUnreachable, words),
         HuntError::TenantUnknown | HuntError::QueryUnknown => ApiError::with(Kind::NotFound, words),
         HuntError::NotOwner => ApiError::with(Kind::Forbidden, words),
         HuntError::Invalid(_) => ApiError::with(Kind::Invalid, words),

@@ -50,6 +50,7 @@ problems! {
     QueryNotValid = "query_not_valid" 400 "The query has errors.", "diagnostics name each one and its place";
     Timespan = "timespan_not_valid" 400 "The time span cannot be read.", "use ISO 8601: P7D, PT12H, start/end, start/duration or duration/end";
     QueryFailed = "query_failed" 400 "The query failed while it ran.", "the title says on what; guard the value, or leave those rows out";
+    QueryUnreachable = "query_unreachable" 503 "What holds the data does not answer.", "nothing is wrong with the query: ask again in a minute; the server's log names what does not answer";
     QueryMemory = "query_memory" 400 "The query needs more memory than it may have.", "filter earlier, take fewer columns, or group by fewer keys";
     ResultTooLarge = "result_too_large" 400 "The answer is too large to send.", "take fewer rows or columns";
     QueryCancelled = "query_cancelled" 409 "The query was cancelled.", "run it again";

@@ -57,6 +57,9 @@ pub enum HuntError {
     /// A value made it impossible to go on: a cast, an overflow. The words are the engine's and hold no rows.
     #[error("the query failed while it ran: {0}")]
     Run(String),
+    /// What holds the data or runs the query does not answer.
+    #[error("the query cannot run now: {0}")]
+    Unreachable(String),
     /// The server has no such tenant.
     #[error("there is no such tenant")]
     TenantUnknown,
@@ -119,6 +122,7 @@ impl HuntError {
             Self::Memory { .. } => "query_memory",
             Self::ResultTooLarge { .. } => "result_too_large",
             Self::Run(_) => "query_failed",
+            Self::Unreachable(_) => "query_unreachable",
             Self::TenantUnknown | Self::QueryUnknown => "not_found",
             Self::QueryExists(_) => "exists",
             Self::NotOwner => "not_allowed",

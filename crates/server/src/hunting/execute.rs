@@ -500,6 +500,9 @@ impl Job {
 fn failure(step: &'static str, error: DataFusionError, bytes_max: usize) -> HuntError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => HuntError::Memory { bytes_max },
+        DataFusionError::External(away) if away.is::<garrison_cluster::Unreachable>() => {
+            HuntError::Unreachable(away.to_string())
+        }
         DataFusionError::Execution(_) | DataFusionError::ArrowError(..) | DataFusionError::External(_) => {
             let root = error.find_root().strip_backtrace();
             HuntError::Run(root.chars().take(MESSAGE_CHARS_MAX).collect())
