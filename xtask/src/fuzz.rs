@@ -44,7 +44,11 @@ pub fn fuzz(args: &[&str]) -> Done {
     }
     let mut program = Command::new(built.join("debug").join(name));
     program.arg(&found).current_dir(&found);
-    program.args([format!("-max_total_time={seconds}"), format!("-max_len={BYTES_MAX}"), "-print_final_stats=1".into()]);
+    program.args([
+        format!("-max_total_time={seconds}"),
+        format!("-max_len={BYTES_MAX}"),
+        "-print_final_stats=1".into(),
+    ]);
     program.args([format!("-timeout={TEXT_SECONDS_MAX}"), "-rss_limit_mb=4096".into(), "-verbosity=1".into()]);
     run(&format!("fuzzing {name} for {seconds} s"), &mut program)
 }

@@ -219,7 +219,9 @@ fn told(step: &'static str) -> impl FnOnce(tonic::Status) -> DataFusionError {
     move |status| {
         let words = format!("cannot {step}: {}", status.message());
         match status.code() {
-            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Unknown => Unreachable(words).into(),
+            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Unknown => {
+                Unreachable(words).into()
+            }
             _ => DataFusionError::Execution(words),
         }
     }

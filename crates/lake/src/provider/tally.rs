@@ -14,9 +14,11 @@ use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion};
 use datafusion::config::ConfigOptions;
-use datafusion::datasource::physical_plan::parquet::{ParquetAccessPlan, ParquetFileReaderFactory, ParquetRowSelection};
-use datafusion::datasource::physical_plan::{FileScanConfig, FileSource as _, ParquetSource};
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::{
+    ParquetAccessPlan, ParquetFileReaderFactory, ParquetRowSelection,
+};
+use datafusion::datasource::physical_plan::{FileScanConfig, FileSource as _, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -32,9 +34,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{StreamExt as _, TryStreamExt as _};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
-use parquet::arrow::ProjectionMask;
 use parquet::basic::Encoding;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use std::fmt;
@@ -56,7 +58,7 @@ impl PhysicalOptimizerRule for CountByDictionary {
         .data()
     }
 
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "count_by_dictionary"
     }
 
@@ -170,7 +172,8 @@ impl TallyExec {
         let files = self.scan.file_groups.get(partition).map(|group| group.files()).unwrap_or_default();
         let mut opened = Vec::with_capacity(files.len());
         for file in files {
-            let mut reader: Box<dyn AsyncFileReader> = self.readers.create_reader(partition, file.clone(), None, &self.metrics)?;
+            let mut reader: Box<dyn AsyncFileReader> =
+                self.readers.create_reader(partition, file.clone(), None, &self.metrics)?;
             let footer = reader.get_metadata(None).await?;
             let Some(opened_file) = self.prepared(file, reader, footer)? else { return Ok(None) };
             opened.push(opened_file);
@@ -184,13 +187,15 @@ impl TallyExec {
         reader: Box<dyn AsyncFileReader>,
         footer: Arc<ParquetMetaData>,
     ) -> Result<Option<Opened>> {
-        let groups: Vec<usize> = (0..footer.num_row_groups()).filter(|at| in_range(file, footer.row_group(*at))).collect();
+        let groups: Vec<usize> =
+            (0..footer.num_row_groups()).filter(|at| in_range(file, footer.row_group(*at))).collect();
         let rows: i64 = groups.iter().map(|at| footer.row_group(*at).num_rows()).sum();
         let plain = ArrowReaderMetadata::try_new(Arc::clone(&footer), ArrowReaderOptions::new())?;
         let Ok(place) = plain.schema().index_of(self.column.name()) else {
             return Ok(Some(Opened { rows, numbers: None }));
         };
-        if !matches!(plain.schema().field(place).data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8) {
+        if !matches!(plain.schema().field(place).data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+        {
             return Ok(None);
         }
         let descriptor = footer.file_metadata().schema_descr();
@@ -202,7 +207,11 @@ impl TallyExec {
         }
         let numbered = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
         let fields = plain.schema().fields().iter().enumerate().map(|(at, field)| {
-            if at == place { Arc::new(field.as_ref().clone().with_data_type(numbered.clone())) } else { Arc::clone(field) }
+            if at == place {
+                Arc::new(field.as_ref().clone().with_data_type(numbered.clone()))
+            } else {
+                Arc::clone(field)
+            }
         });
         let schema = Schema::new_with_metadata(fields.collect::<Vec<Arc<Field>>>(), plain.schema().metadata().clone());
         let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
@@ -355,7 +364,7 @@ impl DisplayAs for TallyExec {
 }
 
 impl ExecutionPlan for TallyExec {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "TallyExec"
     }
 

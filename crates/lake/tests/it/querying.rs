@@ -155,8 +155,11 @@ fn counting_by_one_column_of_text_gives_what_grouping_it_gives() {
     let counts = |ours: bool, key: Expr| {
         let provider = LakeTableProvider::new(lake.snapshot(TABLE).unwrap(), Arc::default());
         let config = session_config().with_target_partitions(2);
-        let session =
-            if ours { garrison_lake::provider::session(config, Arc::default()) } else { SessionContext::new_with_config(config) };
+        let session = if ours {
+            garrison_lake::provider::session(config, Arc::default())
+        } else {
+            SessionContext::new_with_config(config)
+        };
         wait(async {
             let frame = session.read_table(Arc::new(provider)).unwrap();
             let frame = frame.aggregate(vec![key.alias("key")], vec![count(lit(1_i64)).alias("rows")]).unwrap();

@@ -52,7 +52,8 @@ async fn two_servers(server: TestServer) {
     }
     for _ in 0..5 {
         let (a, b) = tokio::join!(second.reconcile_all(), third.reconcile_all());
-        (a.unwrap(), b.unwrap());
+        a.unwrap();
+        b.unwrap();
     }
     for connector in &mut machines {
         let answer = connector.report(0, 60, None).await;
