@@ -29,6 +29,9 @@ use tonic::transport::Channel;
 
 /// How long a call beside the reports may take.
 const CALL_MAX: Duration = Duration::from_secs(20);
+/// How long an order waits for a connection, and how often it looks for one.
+const CONNECTION_MAX: Duration = Duration::from_mins(1);
+const CONNECTION_LOOK: Duration = Duration::from_millis(100);
 /// How long a stream of a package may be silent.
 const PIECE_MAX: Duration = Duration::from_mins(1);
 /// How long after a failed renewal the next is tried, seconds.
@@ -90,10 +93,18 @@ struct Remote {
 
 impl Remote {
     fn client(&self) -> Result<ConnectorClient<Channel>, Failure> {
-        let channel = locked(&self.shared.channel).clone();
-        let channel = channel
-            .ok_or_else(|| Failure::new(ExtensionCode::DownloadFailed, "there is no connection to the server"))?;
-        Ok(ConnectorClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        // A connector that was started in the middle of an order has its first report under way: an order that failed
+        // for want of a connection would be given again minutes later only.
+        let until = Instant::now() + CONNECTION_MAX;
+        loop {
+            if let Some(channel) = locked(&self.shared.channel).clone() {
+                return Ok(ConnectorClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX));
+            }
+            if Instant::now() >= until || self.shared.stop.load(Ordering::Relaxed) {
+                return Err(Failure::new(ExtensionCode::DownloadFailed, "there is no connection to the server"));
+            }
+            std::thread::sleep(CONNECTION_LOOK);
+        }
     }
 }
 

@@ -127,3 +127,65 @@ async fn a_plan_brings_the_sensor_to_a_connected_machine_and_off_boarding_takes_
     assert_eq!(files(root.path()), before, "the folder is as it was\n{said}");
     server.stop().await.unwrap();
 }
+
+/// The step that the journal says is next.
+fn step(root: &Path) -> String {
+    let text = std::fs::read_to_string(root.join("state/journal.json")).unwrap_or_default();
+    let journal: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    journal.pointer("/work/course").map(|course| course.to_string().to_lowercase()).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_that_is_killed_after_every_line_of_its_journal_ends_with_one_sensor() {
+    let (program, sensor) = (programs().join("garrison-connect"), programs().join("garrison-sensor"));
+    for needed in [&program, &sensor] {
+        if !needed.exists() {
+            println!("skipped because `{}` is not built: cargo build --workspace --bins", needed.display());
+            return;
+        }
+    }
+    let server = TestServer::start().await.unwrap();
+    let s = &server.server;
+    let version = lay_sensor(&server, &sensor);
+    subscription(s, Some(Plan::P1)).await;
+    let root = tempfile::tempdir().unwrap();
+    lay_host(root.path());
+    let token = token(s, 1).await;
+    let words = ["enrol", "--server", &server.gateway().to_string(), "--token", &token];
+    assert!(connector(root.path(), &words).status().unwrap().success());
+    let log = server.folder().join("connect.log");
+    let start = || {
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        connector(root.path(), &["run"]).stderr(errors).spawn().unwrap()
+    };
+    let mut killed_at = std::collections::BTreeSet::new();
+    // Ten kills reach every step of an install; each start finds the journal where the kill left it.
+    for _ in 0..10 {
+        let mut child = start();
+        let before = step(root.path());
+        let end = Instant::now() + Duration::from_mins(1);
+        while step(root.path()) == before && Instant::now() < end && !step(root.path()).contains("done") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed_at.insert(step(root.path()));
+        if step(root.path()).contains("done") {
+            break;
+        }
+    }
+    assert!(killed_at.len() >= 4, "killed at {killed_at:?}");
+    let mut running = Running(start());
+    until(s, "the sensor is there", &log, |m| {
+        m.device_id.is_some()
+            && m.extensions.iter().any(|e| e.state == ExtensionState::Succeeded && e.version == version)
+    })
+    .await;
+    assert_eq!(s.shared.fleet.count(), 1, "one device, however often it was begun");
+    let id = machines(s).await[0].id.clone();
+    let made = s.connect.history(&id).await.unwrap().iter().filter(|l| l.state == "Creating").count();
+    assert_eq!(made, 1, "and one order");
+    s.connect.offboard(&id, "test").await.unwrap();
+    assert!(running.0.wait().unwrap().success(), "{}", std::fs::read_to_string(&log).unwrap());
+    server.stop().await.unwrap();
+}
