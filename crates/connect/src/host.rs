@@ -99,7 +99,7 @@ pub fn has_systemd(layout: &Layout) -> bool {
     layout.of_host("/run/systemd/system").is_dir()
 }
 
-/// Everything but the cloud, which answers over the network.
+/// Everything but the cloud, which answers over the network, and the products of others, which take longer to look for.
 pub fn facts(layout: &Layout) -> v1::Facts {
     let release = os_release(&small(layout.of_host("/etc/os-release")));
     let of = |key: &str| release.get(key).cloned().unwrap_or_default();
@@ -124,6 +124,8 @@ pub fn facts(layout: &Layout) -> v1::Facts {
         ip_addresses: addresses(),
         cloud: None,
         blocking_products: crate::fanotify::blocking_products(layout),
+        security_products: None,
+        protection: crate::products::protection(layout),
     }
 }
 

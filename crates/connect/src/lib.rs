@@ -14,6 +14,7 @@ pub mod host;
 pub mod identity;
 pub mod install;
 pub mod layout;
+pub mod products;
 pub mod supervise;
 pub mod uplink;
 

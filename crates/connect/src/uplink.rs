@@ -38,6 +38,8 @@ const PIECE_MAX: Duration = Duration::from_mins(1);
 const RENEW_AGAIN: i64 = 600;
 /// The facts are read anew after this time.
 const FACTS_LAST: Duration = Duration::from_mins(1);
+/// Products of others are looked for anew after this time: it reads the package database.
+const PRODUCTS_LAST: Duration = Duration::from_mins(10);
 /// The thread that obeys looks after the sensor this often.
 const LOOK: Duration = Duration::from_millis(500);
 /// Orders that wait for the one under way: the server gives one at a time.
@@ -222,6 +224,7 @@ struct Conversation {
     begun: Instant,
     facts: Option<(v1::Facts, Instant)>,
     cloud: Option<v1::Cloud>,
+    products: Option<(v1::SecurityProducts, Instant)>,
     server: usize,
     renew_after: i64,
 }
@@ -267,6 +270,7 @@ pub async fn run(parts: Parts, identity: Identity, mut stop: watch::Receiver<boo
         begun,
         facts: None,
         cloud: None,
+        products: None,
         server: 0,
         renew_after: 0,
     };
@@ -375,7 +379,14 @@ impl Conversation {
         if self.facts.as_ref().is_none_or(|(_, since)| since.elapsed() > FACTS_LAST) {
             self.facts = Some((host::facts(&self.parts.layout), Instant::now()));
         }
-        let facts = self.facts.as_ref().map(|(f, _)| v1::Facts { cloud: self.cloud.clone(), ..f.clone() });
+        if self.products.as_ref().is_none_or(|(_, since)| since.elapsed() > PRODUCTS_LAST) {
+            self.products = Some((crate::products::look(&self.parts.layout), Instant::now()));
+        }
+        let facts = self.facts.as_ref().map(|(f, _)| v1::Facts {
+            cloud: self.cloud.clone(),
+            security_products: self.products.as_ref().map(|(p, _)| p.clone()),
+            ..f.clone()
+        });
         v1::ReportRequest {
             run_id: self.run_id.clone(),
             sequence,

@@ -23,6 +23,7 @@ pub mod people;
 pub mod plane;
 pub mod problem;
 pub mod rollouts;
+mod recommendations;
 pub mod routes;
 pub mod rules;
 pub mod status;
@@ -198,6 +199,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(rollouts::rollout_pause))
         .routes(routes!(rollouts::rollout_resume))
         .routes(routes!(rollouts::rollout_stop))
+        .merge(recommendations::routes())
         .routes(routes!(usage::usage_get))
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));

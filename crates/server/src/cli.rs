@@ -18,6 +18,7 @@ mod package;
 mod plan;
 mod query;
 mod rollout;
+mod recommendation;
 mod rule;
 mod status;
 mod subscription;
@@ -108,6 +109,9 @@ pub enum Command {
         #[arg(long)]
         missing: bool,
     },
+    /// Recommendations on endpoint protection: machines, fixes, exemptions.
+    #[command(subcommand)]
+    Recommendation(recommendation::Command),
     /// Brings the fleet to what a file says; the same file twice changes nothing.
     Apply(apply::Command),
     /// Protected machine-hours, by day, subscription, machine or plan.
@@ -173,6 +177,7 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Plan(c) => plan::run(c, &client, &printer).await,
         Command::Exclusion(c) => plan::exclusion(c, &client, &printer).await,
         Command::Coverage { missing } => plan::coverage(missing, &client, &printer).await,
+        Command::Recommendation(c) => recommendation::run(c, &client, &printer).await,
         Command::Apply(c) => apply::run(c, &client, &printer).await,
         Command::Usage(c) => usage::run(c, &client, &printer).await,
         Command::Role(c) => access::role(c, &client, &printer).await,

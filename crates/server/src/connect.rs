@@ -138,6 +138,57 @@ pub struct MachineFacts {
     pub account: String,
     /// Region or zone.
     pub location: String,
+    /// Products of others that protect endpoints; `None` where nobody looked.
+    pub products: Option<Vec<ProductFound>>,
+    /// What the sensor's antimalware says of itself; `None` where it says nothing.
+    pub protection: Option<ProtectionFacts>,
+}
+
+/// A product that a connector found on its machine, by a name that is in its list; stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProductFound {
+    /// Product.
+    pub name: String,
+    /// Package that is installed; empty if none is known to be.
+    pub package: String,
+    /// Process that runs; empty if none does.
+    pub process: String,
+}
+
+/// What the sensor's antimalware says of itself; times in seconds since 1970, 0 where it never happened; stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProtectionFacts {
+    /// `on`, `partial` or `off`.
+    pub state: String,
+    /// When the signatures in use were published.
+    pub signatures_time: i64,
+    /// When the last quick scan ended.
+    pub quick_scan_time: i64,
+    /// When the last full scan ended.
+    pub full_scan_time: i64,
+}
+
+/// What other rooms judge a connected machine by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Look {
+    /// Products of others; `None` where nobody looked.
+    pub products: Option<Vec<ProductFound>>,
+    /// The sensor's antimalware; `None` where it says nothing.
+    pub protection: Option<ProtectionFacts>,
+    /// Whether the machine was off-boarded.
+    pub offboarded: bool,
+}
+
+impl Look {
+    fn of(e: &Entry) -> Self {
+        Self {
+            products: e.facts.products.clone(),
+            protection: e.facts.protection.clone(),
+            offboarded: e.standing.offboarded.is_some(),
+        }
+    }
 }
 
 /// What is known of a connected machine.
@@ -505,6 +556,24 @@ impl Connect {
             Ok(_) => Ok(()),
             Err(never) => match never {},
         }
+    }
+
+    /// Tries a failed installation again at once, not when its wait is over.
+    pub async fn retry(&self, machine: &MachineId) -> Result<(), ConnectError> {
+        self.mark(machine, |standing, _| (standing.failures, standing.retry_at) = (0, 0)).await
+    }
+
+    /// What connectors said of their machines and how their extensions stand, as of now.
+    pub fn looks(&self) -> HashMap<MachineId, Look> {
+        let entries = self.entries();
+        let there = entries.values().filter(|e| e.revoked.is_none());
+        there.map(|e| (e.machine.clone(), Look::of(e))).collect()
+    }
+
+    /// The same of one machine.
+    pub fn look(&self, machine: &MachineId) -> Option<Look> {
+        let id = self.connector_of(machine)?;
+        self.entry(&id).as_ref().map(Look::of)
     }
 
     /// How a machine's extension stands.

@@ -271,6 +271,20 @@ impl From<crate::connect::ConnectError> for ApiError {
     }
 }
 
+impl From<crate::recommend::RecommendError> for ApiError {
+    fn from(error: crate::recommend::RecommendError) -> Self {
+        use crate::recommend::RecommendError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown(_) => Self::with(Kind::NotFound, text),
+            E::Value(_) => Self::with(Kind::Invalid, text),
+            E::Plane(error) => error.into(),
+            E::Connect(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
 impl From<crate::plane::PlaneError> for ApiError {
     fn from(error: crate::plane::PlaneError) -> Self {
         use crate::plane::PlaneError as E;

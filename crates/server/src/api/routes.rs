@@ -238,6 +238,12 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/exclusions", May(A::CloudPlans, Whole), Change),
     line("DELETE", "/exclusions/{id}", May(A::CloudPlans, Whole), Change),
     line("GET", "/coverage", May(A::CloudView, Whole), Read),
+    line("GET", "/recommendations", May(A::CloudView, Part), Read),
+    line("GET", "/recommendations/{key}/resources", May(A::CloudView, Part), Read),
+    line("POST", "/recommendations/{key}/fix", May(A::CloudPlans, Part), Change),
+    line("GET", "/recommendations/{key}/exemptions", May(A::CloudView, Part), Read),
+    line("POST", "/recommendations/{key}/exemptions", May(A::RemediateExceptions, Part), Change),
+    line("DELETE", "/recommendations/{key}/exemptions/{id}", May(A::RemediateExceptions, Part), Change),
     line("GET", "/usage", May(A::CloudView, Whole), Read),
     line("POST", "/fleet/apply", May(A::CloudPlans, Whole), Change),
 ];

@@ -1,7 +1,7 @@
 //! How a machine is connected: a token becomes an identity and a place among the resources.
 
 use super::runs::Runs;
-use super::{Connect, ConnectError, Entry, MachineFacts, tokens};
+use super::{Connect, ConnectError, Entry, MachineFacts, ProductFound, ProtectionFacts, tokens};
 use crate::plane::MachineConnect;
 use garrison_model::{
     ConnectorId, DeviceId, GroupName, MachineId, MachineKind, MachineName, MachineSystem, Micros, ResourceId,
@@ -56,7 +56,30 @@ impl MachineFacts {
             instance: cut(&c.instance_id, 120),
             account: cut(&c.account_id, 120),
             location: cut(if c.zone.is_empty() { &c.region } else { &c.zone }, 80),
+            products: f.security_products.map(|p| products(&p)),
+            protection: f.protection.as_ref().map(protection),
         }
+    }
+}
+
+/// Products that a machine may name: the connector's list has fewer.
+const PRODUCTS_MAX: usize = 32;
+
+fn products(claims: &v1::SecurityProducts) -> Vec<ProductFound> {
+    let named = claims.found.iter().filter(|p| !p.name.trim().is_empty()).take(PRODUCTS_MAX);
+    named
+        .map(|p| ProductFound { name: cut(&p.name, 80), package: cut(&p.package, 80), process: cut(&p.process, 80) })
+        .collect()
+}
+
+fn protection(claim: &v1::Protection) -> ProtectionFacts {
+    // A word that is not known is taken for the worst: it must not make a machine look well.
+    let state = ["on", "partial", "off"].into_iter().find(|s| *s == claim.state).unwrap_or("off");
+    ProtectionFacts {
+        state: state.to_owned(),
+        signatures_time: claim.signatures_time.max(0),
+        quick_scan_time: claim.quick_scan_time.max(0),
+        full_scan_time: claim.full_scan_time.max(0),
     }
 }
 

@@ -32,6 +32,7 @@ const MIGRATIONS: &[Migration] = migrations![
     40 "0040_connect",
     41 "0041_rollouts",
     50 "0050_access",
+    70 "0070_recommend",
     90 "0090_cloud_alerts",
 ];
 

@@ -271,6 +271,8 @@ mod faults;
 mod live;
 #[path = "connect_rollouts.rs"]
 mod rollouts;
+#[path = "recommend.rs"]
+mod recommend;
 
 /// The folder of this build's programs.
 fn programs() -> &'static Path {
