@@ -38,6 +38,8 @@ pub const TEST: &[Need] = &[
     need("mount", "mount", "small disks for the full-disk tests"),
     need("python3", "python3-venv", "readers of the lake that are not ours"),
     need("/usr/lib/postgresql", "postgresql", "the control database's second engine"),
+    need("ssh", "openssh-client", "connecting hosts by SSH"),
+    need("/usr/sbin/sshd", "openssh-server", "connecting hosts by SSH"),
     need("unzip", "unzip", "test data"),
 ];
 

@@ -51,7 +51,11 @@ pub fn known() -> Vec<Product> {
 
 /// Opens a file of the machine that is a plain file: a pipe in its place must not hold us up.
 fn plain(path: &Path) -> Option<std::fs::File> {
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC).open(path).ok()?;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+        .open(path)
+        .ok()?;
     file.metadata().ok()?.is_file().then_some(file)
 }
 
@@ -161,9 +165,8 @@ pub fn look(layout: &Layout) -> v1::SecurityProducts {
     let list = known();
     let packages: HashSet<&str> = list.iter().flat_map(|p| &p.packages).map(String::as_str).collect();
     let programs: HashSet<&str> = list.iter().flat_map(|p| &p.processes).map(String::as_str).collect();
-    let mut installed = plain(&layout.of_host("/var/lib/dpkg/status"))
-        .map(|file| dpkg_installed(file, &packages))
-        .unwrap_or_default();
+    let mut installed =
+        plain(&layout.of_host("/var/lib/dpkg/status")).map(|file| dpkg_installed(file, &packages)).unwrap_or_default();
     installed.extend(rpm_installed(layout, &packages));
     let running = processes(layout, &programs);
     let first = |of: &[String], there: &HashSet<String>| of.iter().find(|n| there.contains(*n)).cloned();
@@ -270,8 +273,7 @@ mod tests {
         process(&layout, "13", "/nowhere", "elastic-endpoin");
         process(&layout, "self", "/opt/wdavdaemon", "wdavdaemon");
         let found = look(&layout).found;
-        let short: Vec<_> =
-            found.iter().map(|p| (p.name.as_str(), p.package.as_str(), p.process.as_str())).collect();
+        let short: Vec<_> = found.iter().map(|p| (p.name.as_str(), p.package.as_str(), p.process.as_str())).collect();
         assert_eq!(
             short,
             [

@@ -22,8 +22,9 @@ pub mod oidc;
 pub mod people;
 pub mod plane;
 pub mod problem;
-pub mod rollouts;
+mod reach;
 mod recommendations;
+pub mod rollouts;
 pub mod routes;
 pub mod rules;
 pub mod status;
@@ -77,6 +78,8 @@ pub struct Rooms {
     pub own: DetectionParts,
     /// Connectors of machines.
     pub connect: Arc<crate::connect::Connect>,
+    /// Ways to machines without a connector.
+    pub reach: Arc<crate::reach::Reach>,
     /// Live events.
     pub hub: Arc<events::Hub>,
     /// Turns for requests.
@@ -199,6 +202,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(rollouts::rollout_pause))
         .routes(routes!(rollouts::rollout_resume))
         .routes(routes!(rollouts::rollout_stop))
+        .merge(reach::routes())
         .merge(recommendations::routes())
         .routes(routes!(usage::usage_get))
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
@@ -243,6 +247,7 @@ pub fn router(
         hunting: Arc::clone(hunting),
         own,
         connect: Arc::clone(connect),
+        reach: crate::reach::Reach::new(shared, connect),
         hub,
         turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),
     }));

@@ -8,6 +8,7 @@ mod alert;
 mod apply;
 mod audit;
 mod client;
+mod connect;
 mod detection;
 mod device;
 mod hunt;
@@ -17,8 +18,8 @@ mod output;
 mod package;
 mod plan;
 mod query;
-mod rollout;
 mod recommendation;
+mod rollout;
 mod rule;
 mod status;
 mod subscription;
@@ -109,6 +110,9 @@ pub enum Command {
         #[arg(long)]
         missing: bool,
     },
+    /// Machines that have no connector yet: SSH from the server, AWS; keys for both.
+    #[command(subcommand)]
+    Connect(connect::Command),
     /// Recommendations on endpoint protection: machines, fixes, exemptions.
     #[command(subcommand)]
     Recommendation(recommendation::Command),
@@ -177,6 +181,7 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Plan(c) => plan::run(c, &client, &printer).await,
         Command::Exclusion(c) => plan::exclusion(c, &client, &printer).await,
         Command::Coverage { missing } => plan::coverage(missing, &client, &printer).await,
+        Command::Connect(c) => connect::run(c, &client, &printer).await,
         Command::Recommendation(c) => recommendation::run(c, &client, &printer).await,
         Command::Apply(c) => apply::run(c, &client, &printer).await,
         Command::Usage(c) => usage::run(c, &client, &printer).await,

@@ -21,6 +21,7 @@ pub mod ingest;
 pub mod metering;
 pub mod metrics;
 pub mod plane;
+pub mod reach;
 pub mod recommend;
 pub mod serve;
 pub mod shared;

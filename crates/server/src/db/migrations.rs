@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = migrations![
     41 "0041_rollouts",
     50 "0050_access",
     70 "0070_recommend",
+    71 "0071_reach",
     90 "0090_cloud_alerts",
 ];
 

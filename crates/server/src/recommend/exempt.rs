@@ -134,13 +134,12 @@ impl Recommend {
             }
         };
         let mut tx = self.shared.db.write().await?;
-        let row = sqlx::query(
-            "SELECT COUNT(*) AS n FROM recommend_exemptions WHERE tenant_id = $1 AND subscription_id = $2",
-        )
-        .bind(self.tenant().as_str().to_owned())
-        .bind(subscription.as_str().to_owned())
-        .fetch_one(tx.conn())
-        .await?;
+        let row =
+            sqlx::query("SELECT COUNT(*) AS n FROM recommend_exemptions WHERE tenant_id = $1 AND subscription_id = $2")
+                .bind(self.tenant().as_str().to_owned())
+                .bind(subscription.as_str().to_owned())
+                .fetch_one(tx.conn())
+                .await?;
         if row.try_get::<i64, _>("n")? >= EXEMPTIONS_MAX {
             let words = format!("a subscription has at most {EXEMPTIONS_MAX} exemptions; remove ended ones");
             return Err(RecommendError::Value(words));

@@ -269,10 +269,12 @@ async fn machines_are_connected_and_ordered_on_postgresql() {
 mod faults;
 #[path = "connect_live.rs"]
 mod live;
-#[path = "connect_rollouts.rs"]
-mod rollouts;
+#[path = "reach.rs"]
+mod reach;
 #[path = "recommend.rs"]
 mod recommend;
+#[path = "connect_rollouts.rs"]
+mod rollouts;
 
 /// The folder of this build's programs.
 fn programs() -> &'static Path {

@@ -27,7 +27,7 @@ fn connector(root: &Path, words: &[&str]) -> Command {
 }
 
 /// A host of a supported distribution; processes and memory are this machine's.
-fn lay_host(root: &Path) {
+pub(super) fn lay_host(root: &Path) {
     let host = root.join("host");
     std::fs::create_dir_all(host.join("etc")).unwrap();
     std::fs::create_dir_all(host.join("sys/class/dmi/id")).unwrap();
@@ -65,7 +65,7 @@ fn lay_sensor(server: &TestServer, sensor: &Path) -> &'static str {
 }
 
 /// Waits for a state of the one machine; the bound only ends a test that has failed.
-async fn until(server: &Server, what: &str, log: &Path, holds: impl Fn(&Machine) -> bool) {
+pub(super) async fn until(server: &Server, what: &str, log: &Path, holds: impl Fn(&Machine) -> bool) {
     let end = Instant::now() + Duration::from_mins(3);
     loop {
         let found = machines(server).await;

@@ -91,15 +91,45 @@ fn every_machine_is_protected_or_told_why_not() {
         ("other product", hybrid(C::Connected), Err(N::NoPlan), other(), healthy("Sophos")),
         ("both", with(ExtensionState::Succeeded, 0), Ok(()), other(), healthy("Garrison,Sophos")),
         ("other product excluded from ours", hybrid(C::Connected), Err(N::Excluded), other(), healthy("Sophos")),
-        ("stopped product", hybrid(C::Connected), Err(N::NoPlan), stopped(), (S::Unhealthy, "ProductStopped,PlanMissing", String::new())),
+        (
+            "stopped product",
+            hybrid(C::Connected),
+            Err(N::NoPlan),
+            stopped(),
+            (S::Unhealthy, "ProductStopped,PlanMissing", String::new()),
+        ),
         ("no plan", hybrid(C::Connected), Err(N::NoPlan), none(), (S::Unhealthy, "PlanMissing", String::new())),
-        ("switched off", hybrid(C::Connected), Err(N::SwitchedOff), none(), (S::Unhealthy, "PlanMissing", String::new())),
+        (
+            "switched off",
+            hybrid(C::Connected),
+            Err(N::SwitchedOff),
+            none(),
+            (S::Unhealthy, "PlanMissing", String::new()),
+        ),
         ("excluded", hybrid(C::Connected), Err(N::Excluded), none(), (S::Unhealthy, "Excluded", String::new())),
-        ("integration", hybrid(C::Connected), Err(N::IntegrationOff), none(), (S::Unhealthy, "IntegrationOff", String::new())),
+        (
+            "integration",
+            hybrid(C::Connected),
+            Err(N::IntegrationOff),
+            none(),
+            (S::Unhealthy, "IntegrationOff", String::new()),
+        ),
         ("off-boarded", hybrid(C::Connected), Ok(()), off(), (S::Unhealthy, "OffBoarded", String::new())),
         ("failed", with(ExtensionState::Failed, 10), Ok(()), none(), (S::Unhealthy, "SensorFailed", String::new())),
-        ("on its way", with(ExtensionState::Creating, 0), Ok(()), none(), (S::Unhealthy, "SensorMissing", String::new())),
-        ("silent for a while", hybrid(C::Disconnected), Err(N::NoPlan), none(), (S::Unhealthy, "PlanMissing", String::new())),
+        (
+            "on its way",
+            with(ExtensionState::Creating, 0),
+            Ok(()),
+            none(),
+            (S::Unhealthy, "SensorMissing", String::new()),
+        ),
+        (
+            "silent for a while",
+            hybrid(C::Disconnected),
+            Err(N::NoPlan),
+            none(),
+            (S::Unhealthy, "PlanMissing", String::new()),
+        ),
         ("no connector", cloud(PowerState::Running), Ok(()), None, (S::Unhealthy, "NotConnected", String::new())),
         ("not running", cloud(PowerState::Deallocated), Ok(()), None, (S::NotApplicable, "", String::new())),
         ("never heard", hybrid(C::Connecting), Ok(()), none(), (S::NotApplicable, "", String::new())),
@@ -164,8 +194,7 @@ fn an_exemption_hides_the_state_and_keeps_the_findings() {
         expires: Some("2033-01-01T00:00:00Z".to_owned()),
     };
     let look = look(&[]);
-    let case =
-        Case { machine: &m, wanted: Err(NotCovered::NoPlan), look: Some(&look), exemption: Some(&exemption) };
+    let case = Case { machine: &m, wanted: Err(NotCovered::NoPlan), look: Some(&look), exemption: Some(&exemption) };
     let judged = judge(Key::Installed, &case, Micros(NOW));
     assert_eq!(judged.state, State::Exempt);
     assert_eq!(judged.reason, "exempt as Mitigated until 2033-01-01T00:00:00Z: behind glass");

@@ -1,0 +1,87 @@
+//! Keys that hosts have shown: kept as lines of OpenSSH's known_hosts (sshd(8)), one host an entry.
+
+use super::{Reach, ReachError};
+use crate::shared::rfc3339;
+use garrison_model::Micros;
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+
+/// Bytes of a host's lines.
+const LINES_BYTES_MAX: usize = 32 << 10;
+/// Hosts listed.
+const LIST_MAX: i64 = 10_000;
+
+/// A host whose key is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostKey {
+    /// Name or address, `[…]:port` where the port is not 22.
+    pub address: String,
+    /// Its keys as known_hosts has them; they are public.
+    pub keys: Vec<String>,
+    /// Who accepted them.
+    pub accepted_by: String,
+    /// When, RFC 3339.
+    pub accepted_time: String,
+}
+
+impl Reach {
+    /// All hosts whose keys are known.
+    pub async fn host_list(&self) -> Result<Vec<HostKey>, ReachError> {
+        let rows = sqlx::query("SELECT * FROM reach_hosts WHERE tenant_id = $1 ORDER BY address LIMIT $2")
+            .bind(self.tenant())
+            .bind(LIST_MAX)
+            .fetch_all(self.shared.db.pool())
+            .await?;
+        let one = |row: &sqlx::any::AnyRow| -> Result<HostKey, ReachError> {
+            Ok(HostKey {
+                address: row.try_get("address")?,
+                keys: row.try_get::<String, _>("lines")?.lines().map(str::to_owned).collect(),
+                accepted_by: row.try_get("accepted_by")?,
+                accepted_time: rfc3339(Micros(row.try_get("accepted")?)),
+            })
+        };
+        rows.iter().map(one).collect()
+    }
+
+    /// Forgets a host's keys: the next ones must be accepted anew.
+    pub async fn host_forget(&self, address: &str) -> Result<(), ReachError> {
+        self.remove("DELETE FROM reach_hosts WHERE tenant_id = $1 AND address = $2", address, "known host").await
+    }
+
+    /// Lines of a host; empty where it is not known.
+    pub(super) async fn host_lines(&self, address: &str) -> Result<String, ReachError> {
+        let row = sqlx::query("SELECT lines FROM reach_hosts WHERE tenant_id = $1 AND address = $2")
+            .bind(self.tenant())
+            .bind(address.to_owned())
+            .fetch_optional(self.shared.db.pool())
+            .await?;
+        Ok(row.map(|r| r.try_get(0)).transpose()?.unwrap_or_default())
+    }
+
+    /// Keeps what a host has shown first. What is known already stays: only forgetting makes room for another key.
+    pub(super) async fn host_accept(
+        &self,
+        address: &str,
+        lines: &str,
+        who: &str,
+        now: Micros,
+    ) -> Result<(), ReachError> {
+        if lines.trim().is_empty() || lines.len() > LINES_BYTES_MAX {
+            return Ok(());
+        }
+        let mut tx = self.shared.db.write().await?;
+        sqlx::query(
+            "INSERT INTO reach_hosts (tenant_id, address, lines, accepted_by, accepted) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (tenant_id, address) DO NOTHING",
+        )
+        .bind(self.tenant())
+        .bind(address.to_owned())
+        .bind(lines.to_owned())
+        .bind(who.to_owned())
+        .bind(now.0)
+        .execute(tx.conn())
+        .await?;
+        Ok(tx.commit().await?)
+    }
+}
