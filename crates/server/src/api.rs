@@ -205,6 +205,7 @@ fn described() -> OpenApiRouter<Api> {
         .merge(reach::routes())
         .merge(recommendations::routes())
         .routes(routes!(usage::usage_get))
+        .merge(usage::routes())
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));
     OpenApiRouter::new()

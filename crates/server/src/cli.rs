@@ -14,6 +14,7 @@ mod device;
 mod hunt;
 mod incident;
 mod machine;
+mod money;
 mod output;
 mod package;
 mod plan;
@@ -118,8 +119,14 @@ pub enum Command {
     Recommendation(recommendation::Command),
     /// Brings the fleet to what a file says; the same file twice changes nothing.
     Apply(apply::Command),
-    /// Protected machine-hours, by day, subscription, machine or plan.
+    /// Protected machine-hours, their cost, forecasts, and the FOCUS export.
     Usage(usage::Command),
+    /// Price sheets: what a protected hour costs.
+    #[command(subcommand)]
+    PriceSheet(money::PriceCommand),
+    /// Owned seats: licences that cover hours.
+    #[command(subcommand)]
+    Seats(money::SeatsCommand),
     /// Roles: who may do what where.
     #[command(subcommand)]
     Role(access::RoleCommand),
@@ -185,6 +192,8 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Recommendation(c) => recommendation::run(c, &client, &printer).await,
         Command::Apply(c) => apply::run(c, &client, &printer).await,
         Command::Usage(c) => usage::run(c, &client, &printer).await,
+        Command::PriceSheet(c) => money::prices(c, &client, &printer).await,
+        Command::Seats(c) => money::seats(c, &client, &printer).await,
         Command::Role(c) => access::role(c, &client, &printer).await,
         Command::Group(c) => access::group(c, &client, &printer).await,
         Command::Audit(c) => audit::run(c, &client, &printer).await,

@@ -154,6 +154,7 @@ impl Ingest {
         m.bytes.inc_by(bytes);
         m.lost.inc_by(prepared.lost);
         self.shared.fleet.rows_stored(&header.device, rows, prepared.lost, now);
+        self.shared.metering.ingested(&header.device, table.name, bytes, now);
         // From here on the rows are durable: whatever happens, the sensor may forget them.
         let _ = worker.send(Job::Observe { header, name, batch: prepared.batch, kept, received: now, urgent }).await;
         StoreResult::Stored

@@ -4,17 +4,29 @@
 //! rows of an append-only ledger. Both may be repeated, interrupted and raced at will: marks are sets of minutes, a
 //! ledger row is written once, and both happen in transactions. What an hour is billed as is decided by [`hour`].
 //! Minutes in which the server did not run are not billed: nobody saw the machine then.
+//!
+//! What hours cost is reckoned when it is asked ([`cost`]), from the ledger and the price sheets; owned seats are
+//! written with the ledger's rows ([`seats`]). docs/reference/money.md has the rules.
 
+pub mod cost;
+pub mod focus;
+pub mod forecast;
 pub mod hour;
+pub mod ingest;
+pub mod money;
+pub mod prices;
+pub mod seats;
 
-use crate::db::{Db, DbError};
+pub use cost::{UsageBy, UsageLine};
+
+use crate::db::{Db, DbError, Dialect, WriteTx};
 use crate::plane::{Plane, PlaneError};
 use crate::shared::rfc3339;
+use cost::LINES_MAX;
 use garrison_model::{DeviceId, Micros, Plan, TenantId};
 use hour::{Charge, HOUR, Mark, MeteredState};
-use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Microseconds after an hour's end before it is settled: a sample under way at the turn of the hour is in by then.
 pub const SETTLE_AFTER: i64 = 2 * hour::MINUTE;
@@ -22,8 +34,9 @@ pub const SETTLE_AFTER: i64 = 2 * hour::MINUTE;
 const STEP: usize = 500;
 /// Days that a usage report may span: more is a question for an export.
 const DAYS_MAX: i64 = 400;
-/// Lines of a usage report.
-const LINES_MAX: usize = 10_000;
+/// A number that only changes of the ledger and of what it rests on use, so that two servers on one PostgreSQL take
+/// turns: seats of an hour are given out once.
+const LOCK: i64 = 0x6d65_7465_7269_6e67;
 
 /// Metering failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +47,37 @@ pub enum MeteringError {
     /// Too many lines.
     #[error("the report has more than {LINES_MAX} lines; ask for less time, or by day or plan")]
     TooLong,
+    /// Hours of a forecast.
+    #[error("a forecast spans 1 to 8784 hours")]
+    Hours,
+    /// A moment of a price or seat.
+    #[error("{0}: must be RFC 3339")]
+    Moment(&'static str),
+    /// A price sheet.
+    #[error("{0}")]
+    Price(String),
+    /// Two price sheets for one hour, or a new price of an hour that has begun.
+    #[error("the sheet overlaps the one from {from} to {to}")]
+    PriceOverlap {
+        /// First hour of the other.
+        from: String,
+        /// Its end.
+        to: String,
+    },
+    /// Hours that an export cannot price.
+    #[error("{hours} billed hour(s) of {day} have no price")]
+    PriceMissing {
+        /// How many.
+        hours: i64,
+        /// Day.
+        day: String,
+    },
+    /// Seats.
+    #[error("{0}")]
+    Seats(String),
+    /// A file could not be written.
+    #[error("the file cannot be written")]
+    File(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is stored cannot be read.
     #[error("a stored mark cannot be read")]
     Stored,
@@ -48,44 +92,29 @@ pub enum MeteringError {
     Write(#[from] DbError),
 }
 
-/// By what usage is summed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum UsageBy {
-    /// Day (UTC).
-    Day,
-    /// Subscription.
-    Subscription,
-    /// Machine.
-    Machine,
-    /// Plan.
-    Plan,
-}
-
-/// A line of a usage report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UsageLine {
-    /// Day (`2026-11-25`), subscription, machine or plan.
-    pub key: String,
-    /// Plan.
-    pub plan: Plan,
-    /// Machine-hours.
-    pub hours: i64,
-    /// Of them, in a trial.
-    pub trial_hours: i64,
-}
-
 /// The room.
 #[derive(Debug)]
 pub struct Metering {
     db: Db,
+    waiting: ingest::Waiting,
 }
 
 impl Metering {
     /// Opens the room.
     pub fn new(db: Db) -> Self {
-        Self { db }
+        Self { db, waiting: ingest::Waiting::default() }
+    }
+
+    /// A transaction beside which nobody else settles, prices or gives out seats.
+    async fn write_alone(&self) -> Result<WriteTx, MeteringError> {
+        let mut tx = self.db.write().await?;
+        if self.db.dialect() == Dialect::Postgres {
+            sqlx::query("SELECT 1 FROM (SELECT pg_advisory_xact_lock($1)) AS taken")
+                .bind(LOCK)
+                .execute(tx.conn())
+                .await?;
+        }
+        Ok(tx)
     }
 
     /// Marks the present minute of every machine of a tenant. `connected` says whether a device's sensor is connected.
@@ -146,7 +175,7 @@ impl Metering {
         let before = now.0.saturating_sub(SETTLE_AFTER).div_euclid(HOUR);
         let mut written = 0;
         loop {
-            let mut tx = self.db.write().await?;
+            let mut tx = self.write_alone().await?;
             let keys = sqlx::query(
                 "SELECT DISTINCT hour, tenant_id, machine_id FROM metering_marks WHERE hour < $1 \
                  ORDER BY hour, tenant_id, machine_id LIMIT $2",
@@ -155,6 +184,7 @@ impl Metering {
             .bind(STEP as i64)
             .fetch_all(tx.conn())
             .await?;
+            let mut seats = SeatsOf::default();
             for key in &keys {
                 let (hour, tenant, machine): (i64, String, String) =
                     (key.try_get(0)?, key.try_get(1)?, key.try_get(2)?);
@@ -169,7 +199,14 @@ impl Metering {
                 .await?;
                 let marks = rows.iter().map(mark).collect::<Result<Vec<_>, _>>()?;
                 if let Some(charge) = hour::settle(&marks) {
-                    written += ledger_write(tx.conn(), &tenant, &machine, hour, &charge, now).await?;
+                    let seat = seats.pick(tx.conn(), &tenant, hour, &charge).await?;
+                    let seat_id = seat.as_deref().unwrap_or_default();
+                    let rows = ledger_write(tx.conn(), (&tenant, &machine, hour), &charge, seat_id, now).await?;
+                    // A row that was there already takes no seat.
+                    if let Some(seat) = seat.filter(|_| rows > 0) {
+                        seats.taken(seat);
+                    }
+                    written += rows;
                 }
             }
             tx.commit().await?;
@@ -178,59 +215,65 @@ impl Metering {
             }
         }
     }
+}
 
-    /// Machine-hours of a tenant between two moments, both rounded down to the hour.
-    pub async fn usage(
-        &self,
-        tenant: &TenantId,
-        from: Micros,
-        to: Micros,
-        by: UsageBy,
-    ) -> Result<Vec<UsageLine>, MeteringError> {
-        let (first, last) = (from.0.div_euclid(HOUR), to.0.div_euclid(HOUR));
-        if first >= last || last.saturating_sub(first) > DAYS_MAX * 24 {
-            return Err(MeteringError::Span);
+/// Seats as they are given out, hour by hour, within one transaction.
+#[derive(Debug, Default)]
+struct SeatsOf {
+    pools: HashMap<String, Vec<seats::Pool>>,
+    hour: Option<(String, i64)>,
+    used: HashMap<String, i64>,
+}
+
+impl SeatsOf {
+    async fn pick(
+        &mut self,
+        connection: &mut sqlx::AnyConnection,
+        tenant: &str,
+        hour: i64,
+        charge: &Charge,
+    ) -> Result<Option<String>, MeteringError> {
+        if !self.pools.contains_key(tenant) {
+            let pools = seats::pools_read(&mut *connection, tenant, false).await?;
+            self.pools.insert(tenant.to_owned(), pools);
         }
-        let column = match by {
-            UsageBy::Day => "hour / 24",
-            UsageBy::Subscription => "subscription_id",
-            UsageBy::Machine => "machine_id",
-            UsageBy::Plan => "plan",
-        };
-        let sql = format!(
-            "SELECT CAST({column} AS TEXT) AS label, plan, COUNT(*) AS hours, CAST(SUM(trial) AS BIGINT) AS trials \
-             FROM metering_ledger WHERE tenant_id = $1 AND hour >= $2 AND hour < $3 \
-             GROUP BY {column}, plan ORDER BY {column}, plan LIMIT $4"
-        );
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(tenant.as_str())
-            .bind(first)
-            .bind(last)
-            .bind(LINES_MAX as i64 + 1)
-            .fetch_all(self.db.pool())
-            .await?;
-        if rows.len() > LINES_MAX {
-            return Err(MeteringError::TooLong);
+        let Some(pools) = self.pools.get(tenant).filter(|p| !p.is_empty()) else { return Ok(None) };
+        if self.hour.as_ref().is_none_or(|(t, h)| t != tenant || *h != hour) {
+            self.used = seats::used_read(connection, tenant, hour, "").await?;
+            self.hour = Some((tenant.to_owned(), hour));
         }
-        rows.iter()
-            .map(|row| {
-                let (label, plan): (String, String) = (row.try_get("label")?, row.try_get("plan")?);
-                let key = match by {
-                    UsageBy::Day => {
-                        let day: i64 = label.parse().map_err(|_| MeteringError::Stored)?;
-                        rfc3339(Micros(day.saturating_mul(24 * HOUR))).chars().take(10).collect()
-                    }
-                    _ => label,
-                };
-                Ok(UsageLine {
-                    key,
-                    plan: plan.parse().map_err(|_| MeteringError::Stored)?,
-                    hours: row.try_get("hours")?,
-                    trial_hours: row.try_get("trials")?,
-                })
-            })
-            .collect()
+        Ok(seats::pick(pools, &self.used, hour, charge).map(str::to_owned))
     }
+
+    fn taken(&mut self, seat: String) {
+        *self.used.entry(seat).or_insert(0) += 1;
+    }
+}
+
+/// Hours from and before which a report counts.
+fn span(from: Micros, to: Micros) -> Result<(i64, i64), MeteringError> {
+    let (first, last) = (from.0.div_euclid(HOUR), to.0.div_euclid(HOUR));
+    if first >= last || last.saturating_sub(first) > DAYS_MAX * 24 {
+        return Err(MeteringError::Span);
+    }
+    Ok((first, last))
+}
+
+/// An hour counted from 1970, as RFC 3339.
+fn hour_time(hour: i64) -> String {
+    rfc3339(Micros(hour.saturating_mul(HOUR)))
+}
+
+/// A day counted from 1970, as `2026-11-25`.
+fn day_text(day: i64) -> String {
+    hour_time(day.saturating_mul(24)).chars().take(10).collect()
+}
+
+/// The whole hour that a moment lies in.
+fn whole_hour(text: Option<&str>, name: &'static str) -> Result<Option<i64>, MeteringError> {
+    let Some(text) = text else { return Ok(None) };
+    let time: jiff::Timestamp = text.parse().map_err(|_| MeteringError::Moment(name))?;
+    Ok(Some(time.as_microsecond().div_euclid(HOUR)))
 }
 
 fn mark(row: &sqlx::any::AnyRow) -> Result<Mark, MeteringError> {
@@ -247,15 +290,15 @@ fn mark(row: &sqlx::any::AnyRow) -> Result<Mark, MeteringError> {
 /// One row a machine and hour; a second one (a clock that was set back) is not written.
 async fn ledger_write(
     connection: &mut sqlx::AnyConnection,
-    tenant: &str,
-    machine: &str,
-    hour: i64,
+    (tenant, machine, hour): (&str, &str, i64),
     charge: &Charge,
+    seat: &str,
     now: Micros,
 ) -> Result<u64, MeteringError> {
     let done = sqlx::query(
-        "INSERT INTO metering_ledger (tenant_id, machine_id, hour, subscription_id, plan, state, trial, minutes, settled) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (tenant_id, machine_id, hour) DO NOTHING",
+        "INSERT INTO metering_ledger (tenant_id, machine_id, hour, subscription_id, plan, state, trial, minutes, \
+         settled, seat_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         ON CONFLICT (tenant_id, machine_id, hour) DO NOTHING",
     )
     .bind(tenant.to_owned())
     .bind(machine.to_owned())
@@ -266,6 +309,7 @@ async fn ledger_write(
     .bind(i64::from(charge.trial))
     .bind(charge.minutes)
     .bind(now.0)
+    .bind(seat.to_owned())
     .execute(connection)
     .await?;
     Ok(done.rows_affected())

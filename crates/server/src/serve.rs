@@ -234,6 +234,7 @@ impl Server {
         }
         self.shared.access.audit().close().await;
         self.shared.fleet.flush(crate::now()).await?;
+        self.shared.metering.ingest_flush(&self.shared.plane, &self.shared.tenant, crate::now()).await?;
         self.shared.lake.flush().await?;
         if let Some(mirror) = &self.mirror {
             // What is not copied in this time is copied after the next start.

@@ -53,6 +53,14 @@ pub struct Shared {
     pub stop: CancellationToken,
 }
 
+impl Shared {
+    /// Whether a device's sensor counts as connected: heard of lately, and its certificate stands.
+    pub fn sensor_connected(&self, id: &garrison_model::DeviceId) -> bool {
+        let device = self.fleet.device(id);
+        device.is_some_and(|d| d.health_status != garrison_model::SensorHealthState::Inactive && !d.revoked)
+    }
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("tenant", &self.tenant).field("data", &self.data).finish_non_exhaustive()

@@ -77,6 +77,10 @@ problems! {
     RolloutOver = "rollout_over" 409 "The roll-out has ended.", "begin another one with `garrison rollout create VERSION`";
     PreviewStale = "preview_stale" 409 "The machines have changed since the preview.", "look at a new preview";
     FleetFileRefused = "fleet_file_not_valid" 400 "The fleet file cannot be applied.", "see docs/reference/plane.md; nothing was changed";
+    PriceRefused = "price_not_valid" 400 "The price sheet cannot be used.", "see docs/reference/money.md";
+    PriceOverlap = "price_overlap" 409 "The hours have a price already.", "begin in a later hour: prices of hours that have begun never change";
+    PriceMissing = "price_missing" 409 "Hours of the span have no price.", "add a price sheet for them with `garrison price-sheet add --from`, or ask for less time";
+    SeatsRefused = "seats_not_valid" 400 "The seats cannot be used.", "see docs/reference/money.md";
     LastOwner = "last_owner" 409 "Nobody would own the tenant.", "make somebody else an owner first";
     OidcOff = "oidc_off" 404 "Sign-in through a provider is not configured.", "set the section [oidc] of the configuration";
     OidcRefused = "oidc_refused" 403 "The provider's account may not sign in here.", "ask an administrator; docs/guides/access.md has the rules";
@@ -309,7 +313,12 @@ impl From<crate::metering::MeteringError> for ApiError {
         use crate::metering::MeteringError as E;
         let text = error.to_string();
         match error {
-            E::Span | E::TooLong => Self::with(Kind::BadQuery, text),
+            E::Span | E::TooLong | E::Hours => Self::with(Kind::BadQuery, text),
+            E::Moment(_) => Self::with(Kind::Invalid, text),
+            E::Price(_) => Self::with(Kind::PriceRefused, text),
+            E::PriceOverlap { .. } => Self::with(Kind::PriceOverlap, text),
+            E::PriceMissing { .. } => Self::with(Kind::PriceMissing, text),
+            E::Seats(_) => Self::with(Kind::SeatsRefused, text),
             E::Plane(error) => error.into(),
             other => Self::internal(&other),
         }

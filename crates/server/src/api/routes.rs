@@ -254,6 +254,15 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/recommendations/{key}/exemptions", May(A::RemediateExceptions, Part), Change),
     line("DELETE", "/recommendations/{key}/exemptions/{id}", May(A::RemediateExceptions, Part), Change),
     line("GET", "/usage", May(A::CloudView, Whole), Read),
+    line("GET", "/usage/cost", May(A::CloudView, Whole), Read),
+    line("GET", "/usage/ingest", May(A::CloudView, Whole), Read),
+    line("GET", "/usage/forecast", May(A::CloudView, Whole), Quiet),
+    line("POST", "/usage/forecast", May(A::CloudView, Whole), Quiet),
+    line("GET", "/usage/export", May(A::CloudView, Whole), Read),
+    line("GET", "/price-sheets", May(A::CloudView, Whole), Quiet),
+    line("POST", "/price-sheets", May(A::CloudPlans, Whole), Change),
+    line("GET", "/seats", May(A::CloudView, Whole), Quiet),
+    line("PUT", "/seats", May(A::CloudPlans, Whole), Change),
     line("POST", "/fleet/apply", May(A::CloudPlans, Whole), Change),
 ];
 
@@ -301,7 +310,8 @@ mod tests {
             assert!(!open || r.path.starts_with("/session"), "{} {} is open", r.method, r.path);
             assert!(r.record != Change || changes, "{} {}: a GET changes nothing", r.method, r.path);
             // What is sent only to be looked at.
-            let looks = ["validate", "complete", "format", "run", "export", "test", "preview", "runHuntingQuery"];
+            let looks =
+                ["forecast", "validate", "complete", "format", "run", "export", "test", "preview", "runHuntingQuery"];
             let last = r.path.rsplit('/').next().unwrap();
             assert!(
                 !changes || matches!(r.record, Change | SignIn) || looks.contains(&last),

@@ -237,6 +237,25 @@ impl Client {
         name: &str,
     ) -> Result<(), CliError> {
         let request = self.request(Method::POST, path).json(body).timeout(wait);
+        self.download_of(request, out, name).await
+    }
+
+    /// `GET`; the answer goes to a file as it comes.
+    pub async fn download_get(
+        &self,
+        path: &str,
+        out: &mut (dyn std::io::Write + Send),
+        name: &str,
+    ) -> Result<(), CliError> {
+        self.download_of(self.request(Method::GET, path), out, name).await
+    }
+
+    async fn download_of(
+        &self,
+        request: reqwest::RequestBuilder,
+        out: &mut (dyn std::io::Write + Send),
+        name: &str,
+    ) -> Result<(), CliError> {
         let response = request.send().await.map_err(|e| self.unreachable(&e))?;
         let status = response.status();
         if !status.is_success() {
@@ -246,7 +265,8 @@ impl Client {
         let failed = |source| CliError::Failed(format!("cannot write `{name}`: {source}"));
         let mut parts = response.bytes_stream();
         while let Some(part) = parts.next().await {
-            let part = part.map_err(|_| CliError::Failed("the transfer broke off: the query failed".to_owned()))?;
+            let part = part
+                .map_err(|_| CliError::Failed("the transfer broke off: the server could not finish it".to_owned()))?;
             out.write_all(&part).map_err(failed)?;
         }
         out.flush().map_err(failed)

@@ -39,6 +39,16 @@ pub enum Command {
         /// Where the tenant's data is to rest, should this make the tenant.
         #[arg(long)]
         geography: Option<String>,
+        /// Only tell what it would do and cost; change nothing.
+        #[arg(long, conflicts_with = "machine")]
+        preview: bool,
+    },
+    /// What a plan would cost a subscription; changes nothing.
+    Forecast {
+        /// Off, P1 or P2.
+        plan: Plan,
+        /// Subscription (name or id).
+        subscription: String,
     },
     /// The plans and what they hold, or what is in force on a subscription or machine.
     Show {
@@ -204,7 +214,20 @@ async fn show(what: Option<String>, client: &Client, printer: &Printer) -> Resul
 
 pub(super) async fn run(command: Command, client: &Client, printer: &Printer) -> Result<(), CliError> {
     match command {
-        Command::Set { plan, target, geography } => {
+        Command::Set { plan, target, preview: true, .. } if target.is_bulk() => {
+            let body = target.bulk(client, Some(plan)).await?;
+            bulk_print(printer, &typed(client.post("/plans/preview", &body).await?)?, "nothing is changed")
+        }
+        Command::Set { plan, target, preview: true, .. } => {
+            let s = target.subscription(client).await?;
+            eprintln!("nothing is changed");
+            super::usage::forecast(client, printer, s.id.as_str(), plan, None).await
+        }
+        Command::Forecast { plan, subscription } => {
+            let s = subscription::find(client, &subscription).await?;
+            super::usage::forecast(client, printer, s.id.as_str(), plan, None).await
+        }
+        Command::Set { plan, target, geography, .. } => {
             if let Some(text) = &target.machine {
                 let m = machine::find(client, text).await?;
                 let path = format!("/machines/{}/plan", m.id);

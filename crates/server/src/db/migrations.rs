@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = migrations![
     21 "0021_custom_detections",
     30 "0030_plane",
     31 "0031_metering",
+    32 "0032_money",
     40 "0040_connect",
     41 "0041_rollouts",
     50 "0050_access",

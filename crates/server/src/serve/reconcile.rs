@@ -123,11 +123,9 @@ async fn meter(
         tracing::warn!("the clock was set; nothing is metered for one turn");
         return Ok(());
     }
-    let connected = |id: &garrison_model::DeviceId| {
-        let device = shared.fleet.device(id);
-        device.is_some_and(|d| d.health_status != garrison_model::SensorHealthState::Inactive && !d.revoked)
-    };
+    let connected = |id: &garrison_model::DeviceId| shared.sensor_connected(id);
     shared.metering.sample(&shared.plane, &shared.tenant, connected, now).await?;
+    shared.metering.ingest_flush(&shared.plane, &shared.tenant, now).await?;
     shared.metering.settle(now).await.map(drop)
 }
 

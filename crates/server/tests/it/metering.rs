@@ -7,6 +7,7 @@ use garrison_server::metering::hour::{HOUR, MINUTE};
 use garrison_server::metering::{Metering, SETTLE_AFTER, UsageBy};
 use garrison_server::plane::{Geographies, Heartbeat, MachineConnect, Plane};
 use serde_json::json;
+use sqlx::Row as _;
 
 /// A whole hour in November 2026.
 const START: i64 = 495_000 * HOUR;
@@ -118,6 +119,8 @@ async fn contract(db: Db) {
         [(FIRST.to_owned(), Plan::P1, 2, 2), (SECOND.to_owned(), Plan::P2, 1, 1)]
     );
     states(&house).await;
+    money(&house).await;
+    replays(&house).await;
     append_only(&house).await;
     // Another tenant sees nothing of it; spans are bounded.
     let other = TenantId::new("other").unwrap();
@@ -143,8 +146,213 @@ async fn states(house: &House) {
     assert_eq!(days.iter().map(|d| d.2).sum::<i64>(), 6, "{days:?}");
 }
 
+const SEVEN: i64 = 7 * 24 * HOUR;
+
+/// Prices, seats, ingest and forecast, after the trial: three machines under Plan 2 for two hours.
+async fn money(house: &House) {
+    let start = START + 50 * 24 * HOUR;
+    let (tenant, metering) = (&house.tenant, &house.metering);
+    let time = |at: i64| garrison_server::shared::rfc3339(Micros(at));
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        ids.push(house.connect(MachineKind::Hybrid, name, start).await);
+    }
+    let forecast = async |plan| {
+        metering
+            .forecast(
+                &house.plane,
+                tenant,
+                (&SubscriptionId::new(FIRST).unwrap(), plan, None),
+                |_| false,
+                Micros(start),
+            )
+            .await
+            .unwrap()
+    };
+    for id in &ids {
+        house.beat(id, None, start).await;
+    }
+    assert_eq!(forecast(Plan::P2).await.per_month, None, "no price, no cost");
+    let price = async |body: serde_json::Value, now: i64| {
+        let new = serde_json::from_value(body).unwrap();
+        metering.price_sheet_create(tenant, &new, "test", Micros(now)).await
+    };
+    let p2 = |price: &str, from: Option<String>| json!({"plan": "P2", "currency": "EUR", "pricePerHour": price, "validFrom": from});
+    let first = price(p2("0.020548", Some(time(start))), start).await.unwrap();
+    assert!(first.in_force && first.valid_to.is_none(), "{first:?}");
+    for (bad, why) in [
+        (p2("0.02", Some(time(start))), "overlaps"),
+        (p2("0.0000001", None), "six places"),
+        (json!({"plan": "P1", "currency": "USD", "pricePerHour": "1"}), "are in EUR"),
+        (json!({"plan": "P1", "currency": "EURO", "pricePerHour": "1"}), "4217"),
+        (json!({"plan": "Off", "currency": "EUR", "pricePerHour": "1"}), "give `plan`"),
+    ] {
+        let error = price(bad, start).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    price(p2("0.030000", Some(time(start + HOUR))), start).await.unwrap();
+    price(json!({"currency": "EUR", "pricePerGb": "2.3", "validFrom": time(start - SEVEN)}), start).await.unwrap();
+    // One seat of the tenant, one of another subscription.
+    let seats = json!([{"plan": "P2", "seats": 1, "note": "L-1", "validFrom": time(start)},
+        {"plan": "P2", "seats": 5, "subscriptionId": SECOND, "validFrom": time(start)}]);
+    let seats: Vec<_> = serde_json::from_value(seats).unwrap();
+    metering.seats_put(tenant, &seats, "test", Micros(start)).await.unwrap();
+    let asked = forecast(Plan::P2).await;
+    assert_eq!((asked.machines, asked.billable_machines, asked.seats, asked.trial_hours), (4, 3, 1, 0), "{asked:?}");
+    assert_eq!(asked.per_day.unwrap().to_string(), "0.986304", "two machines at 0.020548 for 24 hours");
+    for hour in 0..2 {
+        for id in &ids {
+            house.beat(id, None, start + hour * HOUR).await;
+        }
+        house.sample(start + hour * HOUR).await;
+    }
+    assert_eq!(metering.settle(Micros(start + 3 * HOUR)).await.unwrap(), 6);
+    let span = (Micros(start), Micros(start + 2 * HOUR));
+    let cost = async |by| metering.cost(&house.plane, tenant, span, by, Micros(start)).await.unwrap();
+    let bill = cost(UsageBy::Plan).await;
+    let line = &bill.items[0];
+    assert_eq!((line.units, line.offset, line.trial, line.unpriced), (6, 2, 0, 0), "{bill:?}");
+    assert_eq!((line.list_cost.to_string(), line.cost.to_string()), ("0.151644".to_owned(), "0.101096".to_owned()));
+    for by in [UsageBy::Day, UsageBy::Subscription, UsageBy::Machine] {
+        let other = cost(by).await;
+        assert_eq!((other.total, other.items.iter().map(|i| i.units).sum::<i64>()), (bill.total, 6), "{by:?}");
+    }
+    // The seat went to the first machine by id, in both hours.
+    ids.sort();
+    let covered = cost(UsageBy::Machine).await.items.into_iter().find(|i| i.key == ids[0].as_str()).unwrap();
+    assert_eq!((covered.units, covered.offset, covered.cost.0), (2, 2, 0), "{covered:?}");
+    // Removing the seats changes nothing that is past.
+    metering.seats_put(tenant, &[], "test", Micros(start + 3 * HOUR)).await.unwrap();
+    assert!(metering.seats(tenant).await.unwrap().is_empty());
+    assert_eq!(cost(UsageBy::Plan).await, bill);
+    // Ingest: three machines of Plan 2 bring 1.5 GB; what is beyond is billed by whole megabytes.
+    let mut change = house.plane.change(tenant, "test", Micros(start)).await.unwrap();
+    let device = garrison_model::DeviceId::new("d".repeat(40)).unwrap();
+    change.machine_device(&ids[1], Some(&device)).await.unwrap();
+    change.commit().await.unwrap();
+    for (table, bytes) in
+        [("DeviceProcessEvents", 1_600_000_000), ("DeviceInfo", 1_999_999), ("SensorLossEvents", 9_000_000_000)]
+    {
+        metering.ingested(&device, table, bytes, Micros(start));
+    }
+    metering.ingest_flush(&house.plane, tenant, Micros(start)).await.unwrap();
+    metering.ingest_flush(&house.plane, tenant, Micros(start)).await.unwrap();
+    let ingest = metering.ingest(tenant, span.0, span.1).await.unwrap();
+    let line = ingest.iter().find(|l| l.subscription_id.as_ref().is_some_and(|s| s.as_str() == FIRST)).unwrap();
+    assert_eq!((line.machines, line.free_bytes, line.over_bytes), (3, 1_500_000_000, 100_000_000), "{line:?}");
+    assert_eq!((line.other_bytes, line.billed_megabytes), (1_999_999, 101));
+    assert_eq!(line.cost.unwrap().to_string(), "0.232300");
+    assert_eq!(cost(UsageBy::Plan).await.total.to_string(), "0.333396");
+    // The file of it fits the specification; hours before the first price cannot be written.
+    use garrison_server::metering::focus::{check, read, write::Format};
+    for format in [Format::Csv, Format::Parquet] {
+        let book = metering.focus_open(&house.plane, tenant, span, Micros(start)).await.unwrap();
+        let (sender, mut parts) = tokio::sync::mpsc::channel::<Result<bytes::Bytes, std::io::Error>>(4);
+        let collect = async {
+            let mut all = Vec::new();
+            while let Some(part) = parts.recv().await {
+                all.extend_from_slice(&part.unwrap());
+            }
+            all
+        };
+        let ((), bytes) = tokio::join!(metering.focus_write(tenant, book, format, sender), collect);
+        let table = match format {
+            Format::Csv => read::csv(&bytes).unwrap(),
+            Format::Parquet => read::parquet(bytes.into()).unwrap().0,
+        };
+        assert_eq!(check::check(&table), []);
+        assert_eq!(table.rows.len(), 8, "six pieces of machines, two of ingest");
+        let at = table.names.iter().position(|n| n == "BilledCost").unwrap();
+        let micros = |text: &str| text.replace('.', "").parse::<i64>().unwrap();
+        assert_eq!(table.rows.iter().map(|r| micros(r[at].as_ref().unwrap())).sum::<i64>(), 333_396);
+    }
+    let all = (Micros(START), Micros(start));
+    let refused = metering.focus_open(&house.plane, tenant, all, Micros(start)).await.unwrap_err();
+    assert!(refused.to_string().contains("have no price"), "{refused}");
+    assert!(metering.usage(tenant, all.0, all.1, UsageBy::Plan).await.unwrap().iter().any(|l| l.unpriced_hours > 0));
+    // Another tenant has no prices, and its seats are its own.
+    let other = TenantId::new("other").unwrap();
+    assert!(metering.price_sheets(&other, Micros(start)).await.unwrap().is_empty());
+    assert!(metering.ingest(&other, span.0, span.1).await.unwrap().is_empty());
+}
+
+/// Looks and settlements in any order, on a clock that is set to and fro, with a second server that does the same: the
+/// ledger has one row an hour in which anything billable was seen before it was settled, and a pool of two seats covers
+/// at most two rows of an hour.
+async fn replays(house: &House) {
+    let (start, hours) = (START + 70 * 24 * HOUR, 12);
+    let twin = Metering::new(house.db.clone());
+    let seats = json!([{"plan": "P2", "seats": 2, "validFrom": garrison_server::shared::rfc3339(Micros(start))}]);
+    let seats: Vec<_> = serde_json::from_value(seats).unwrap();
+    house.metering.seats_put(&house.tenant, &seats, "test", Micros(start)).await.unwrap();
+    let mut ids = Vec::new();
+    for name in ["r1", "r2", "r3", "r4"] {
+        ids.push(house.connect(MachineKind::Hybrid, name, start).await);
+    }
+    // A small generator with a fixed seed: the same run each time.
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        i64::try_from(seed % below).unwrap()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    let mut settled = i64::MIN;
+    for _ in 0..120 {
+        let now = start + next(u64::try_from(hours).unwrap()) * HOUR + next(60) * MINUTE;
+        let metering = if next(2) == 0 { &house.metering } else { &twin };
+        if next(4) == 0 {
+            metering.settle(Micros(now)).await.unwrap();
+            settled = settled.max((now - SETTLE_AFTER).div_euclid(HOUR));
+            continue;
+        }
+        let machine = usize::try_from(next(4)).unwrap();
+        house.beat(&ids[machine], None, now).await;
+        metering.sample(&house.plane, &house.tenant, |_| false, Micros(now)).await.unwrap();
+        // Whoever was heard of in the last quarter of an hour is marked, and nobody else.
+        house
+            .plane
+            .machines_walk(&house.tenant, Micros(now), |m| {
+                if m.state == garrison_model::ConnectionState::Connected && m.plan.plan != Plan::Off {
+                    seen.insert((m.id.to_string(), now.div_euclid(HOUR)));
+                }
+            })
+            .await
+            .unwrap();
+    }
+    let end = Micros(start + 2 * hours * HOUR);
+    let (one, two) = tokio::join!(house.metering.settle(end), twin.settle(end));
+    one.unwrap();
+    two.unwrap();
+    assert!(settled > i64::MIN && seen.len() > 20);
+    let rows =
+        sqlx::query("SELECT machine_id, hour, seat_id FROM metering_ledger WHERE hour >= $1 ORDER BY hour, machine_id")
+            .bind(start / HOUR)
+            .fetch_all(house.db.pool())
+            .await
+            .unwrap();
+    let mut covered: std::collections::BTreeMap<i64, usize> = Default::default();
+    let mut there = std::collections::BTreeSet::new();
+    for row in &rows {
+        let (machine, hour, seat): (String, i64, String) = (row.get(0), row.get(1), row.get(2));
+        assert!(there.insert((machine, hour)), "an hour is there twice");
+        let count = covered.entry(hour).or_default();
+        *count += usize::from(!seat.is_empty());
+    }
+    assert_eq!(there, seen, "every hour with a billable minute, and no other");
+    for (hour, count) in &covered {
+        let rows = there.iter().filter(|(_, h)| h == hour).count();
+        assert_eq!(*count, rows.min(2), "seats of hour {hour}");
+    }
+}
+
 async fn append_only(house: &House) {
-    for sql in ["UPDATE metering_ledger SET plan = 'P1'", "DELETE FROM metering_ledger"] {
+    for sql in [
+        "UPDATE metering_ledger SET plan = 'P1'",
+        "UPDATE metering_ledger SET seat_id = 'x'",
+        "DELETE FROM metering_ledger",
+    ] {
         let error = sqlx::query(sql).execute(house.db.pool()).await.unwrap_err();
         assert!(error.to_string().contains("metering_ledger_fixed"), "{sql}: {error}");
     }
