@@ -13,6 +13,7 @@ pub mod cursor;
 pub mod detections;
 pub mod devices;
 pub mod events;
+pub mod exports;
 pub mod extract;
 pub mod gate;
 pub mod hunting;
@@ -80,6 +81,8 @@ pub struct Rooms {
     pub connect: Arc<crate::connect::Connect>,
     /// Ways to machines without a connector.
     pub reach: Arc<crate::reach::Reach>,
+    /// Continuous exports.
+    pub exports: Arc<crate::exports::Exports>,
     /// Live events.
     pub hub: Arc<events::Hub>,
     /// Turns for requests.
@@ -206,6 +209,7 @@ fn described() -> OpenApiRouter<Api> {
         .merge(recommendations::routes())
         .routes(routes!(usage::usage_get))
         .merge(usage::routes())
+        .merge(exports::routes())
         .routes(routes!(plane::fleet_apply).layer(DefaultBodyLimit::max(FLEET_BYTES_MAX)))
         .routes(routes!(events::event_stream));
     OpenApiRouter::new()
@@ -249,6 +253,7 @@ pub fn router(
         own,
         connect: Arc::clone(connect),
         reach: crate::reach::Reach::new(shared, connect),
+        exports: crate::exports::Exports::new(shared, incidents),
         hub,
         turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),
     }));

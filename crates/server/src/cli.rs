@@ -11,6 +11,7 @@ mod client;
 mod connect;
 mod detection;
 mod device;
+mod export;
 mod hunt;
 mod incident;
 mod machine;
@@ -127,6 +128,9 @@ pub enum Command {
     /// Owned seats: licences that cover hours.
     #[command(subcommand)]
     Seats(money::SeatsCommand),
+    /// Continuous export of alerts, recommendations and findings.
+    #[command(subcommand)]
+    Export(export::Command),
     /// Roles: who may do what where.
     #[command(subcommand)]
     Role(access::RoleCommand),
@@ -194,6 +198,7 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Usage(c) => usage::run(c, &client, &printer).await,
         Command::PriceSheet(c) => money::prices(c, &client, &printer).await,
         Command::Seats(c) => money::seats(c, &client, &printer).await,
+        Command::Export(c) => export::run(c, &client, &printer).await,
         Command::Role(c) => access::role(c, &client, &printer).await,
         Command::Group(c) => access::group(c, &client, &printer).await,
         Command::Audit(c) => audit::run(c, &client, &printer).await,

@@ -65,6 +65,8 @@ pub struct Config {
     pub role: Role,
     /// Where the lake is copied to, or read from.
     pub object_store: Option<BucketConfig>,
+    /// Whether exports may go to addresses of private networks and of this machine.
+    pub exports_private: bool,
     /// Several machines.
     pub cluster: ClusterSettings,
 }
@@ -143,6 +145,7 @@ impl Config {
             oidc: None,
             role: Role::All,
             object_store: None,
+            exports_private: false,
             cluster: ClusterSettings::default(),
         }
     }
@@ -212,6 +215,9 @@ impl Config {
             r.number("device_boots_per_hour", 1..=10_000, &mut l.device_boots_per_hour);
             r.number("heartbeat_seconds", 5..=600, &mut l.heartbeat_seconds);
             r.number("workers", 0..=256, &mut l.workers);
+        });
+        root.section("exports", |r| {
+            c.exports_private = r.truth("allow_private_addresses").unwrap_or(false);
         });
         hunting::read(&mut root, &mut c.hunting);
         geographies::read(&mut root, &mut c.geographies);

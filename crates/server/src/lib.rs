@@ -12,6 +12,7 @@ pub mod connect;
 pub mod console;
 pub mod db;
 pub mod detection;
+pub mod exports;
 pub mod fleet;
 pub mod gateway;
 pub mod hunting;

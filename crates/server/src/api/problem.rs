@@ -81,6 +81,7 @@ problems! {
     PriceOverlap = "price_overlap" 409 "The hours have a price already.", "begin in a later hour: prices of hours that have begun never change";
     PriceMissing = "price_missing" 409 "Hours of the span have no price.", "add a price sheet for them with `garrison price-sheet add --from`, or ask for less time";
     SeatsRefused = "seats_not_valid" 400 "The seats cannot be used.", "see docs/reference/money.md";
+    ExportRefused = "export_not_valid" 400 "The export cannot be used.", "see docs/reference/exports.md";
     LastOwner = "last_owner" 409 "Nobody would own the tenant.", "make somebody else an owner first";
     OidcOff = "oidc_off" 404 "Sign-in through a provider is not configured.", "set the section [oidc] of the configuration";
     OidcRefused = "oidc_refused" 403 "The provider's account may not sign in here.", "ask an administrator; docs/guides/access.md has the rules";
@@ -319,6 +320,20 @@ impl From<crate::metering::MeteringError> for ApiError {
             E::PriceOverlap { .. } => Self::with(Kind::PriceOverlap, text),
             E::PriceMissing { .. } => Self::with(Kind::PriceMissing, text),
             E::Seats(_) => Self::with(Kind::SeatsRefused, text),
+            E::Plane(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<crate::exports::ExportError> for ApiError {
+    fn from(error: crate::exports::ExportError) -> Self {
+        use crate::exports::ExportError as E;
+        let text = error.to_string();
+        match error {
+            E::Unknown => Self::with(Kind::NotFound, text),
+            E::Value(_) | E::Refused(_) => Self::with(Kind::ExportRefused, text),
+            E::Case(error) => error.into(),
             E::Plane(error) => error.into(),
             other => Self::internal(&other),
         }

@@ -263,6 +263,13 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/price-sheets", May(A::CloudPlans, Whole), Change),
     line("GET", "/seats", May(A::CloudView, Whole), Quiet),
     line("PUT", "/seats", May(A::CloudPlans, Whole), Change),
+    line("GET", "/exports", May(A::PortalSettings, Whole), Read),
+    line("POST", "/exports", May(A::PortalSettings, Whole), Change),
+    line("GET", "/exports/{id}", May(A::PortalSettings, Whole), Read),
+    line("PUT", "/exports/{id}", May(A::PortalSettings, Whole), Change),
+    line("DELETE", "/exports/{id}", May(A::PortalSettings, Whole), Change),
+    line("POST", "/exports/{id}/test", May(A::PortalSettings, Whole), Change),
+    line("POST", "/exports/{id}/replay", May(A::PortalSettings, Whole), Change),
     line("POST", "/fleet/apply", May(A::CloudPlans, Whole), Change),
 ];
 

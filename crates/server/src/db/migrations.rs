@@ -35,6 +35,7 @@ const MIGRATIONS: &[Migration] = migrations![
     50 "0050_access",
     70 "0070_recommend",
     71 "0071_reach",
+    80 "0080_exports",
     90 "0090_cloud_alerts",
 ];
 

@@ -22,6 +22,7 @@ mod hunting_progress;
 mod library;
 mod metering;
 mod oidc;
+mod outward;
 mod plane;
 mod product_functions;
 mod sigma_plan;

@@ -1,0 +1,116 @@
+//! Where records come from: one function a kind. Each gives what comes after a place (time, id), oldest first.
+
+use super::{ExportError, Exports, Record, What};
+use crate::incidents::AlertFilter;
+use crate::incidents::list::Sort;
+use garrison_model::{ExtensionState, Severity};
+use serde_json::json;
+
+/// A place in the stream of one kind: microseconds and id of the last record.
+pub type Place = (i64, String);
+
+/// Microseconds of a time that the API wrote.
+fn micros(time: &str) -> i64 {
+    time.parse::<jiff::Timestamp>().map_or(0, |t| t.as_microsecond())
+}
+
+impl Exports {
+    /// The next records of a kind, those changed before `before`, at most `limit`.
+    pub(super) async fn records(
+        &self,
+        what: What,
+        after: &Place,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<Record>, ExportError> {
+        match what {
+            What::Alerts => self.alerts(after, before, limit).await,
+            What::Findings => self.findings(after, before, limit).await,
+            What::Recommendations => self.recommendations(after, before, limit).await,
+        }
+    }
+
+    /// Records of a kind after a place, roughly: what waits.
+    pub(super) async fn waiting(&self, what: What, after: &Place) -> Result<i64, ExportError> {
+        if what != What::Alerts {
+            return Ok(0);
+        }
+        let filter =
+            AlertFilter { since: Some(after.0 + 1), suppressed: Some(false), limit: 1, ..AlertFilter::default() };
+        Ok(self.incidents.alert_list(&filter).await?.total)
+    }
+
+    async fn alerts(&self, after: &Place, before: i64, limit: usize) -> Result<Vec<Record>, ExportError> {
+        let filter = AlertFilter {
+            suppressed: Some(false),
+            sort: Sort::LastUpdate,
+            after: Some(after.clone()),
+            limit,
+            ..AlertFilter::default()
+        };
+        let listed = self.incidents.alert_list(&filter).await?;
+        let records = listed.items.into_iter().map(|a| {
+            let at = micros(&a.last_update_time);
+            Record {
+                id: format!("{}@{at}", a.id),
+                subject: a.id.to_string(),
+                what: What::Alerts,
+                at,
+                time: a.last_update_time.clone(),
+                snapshot: false,
+                severity: a.severity,
+                rule: a.detector_id.to_string(),
+                title: a.title.clone(),
+                text: a.description.clone(),
+                status: a.status.to_string(),
+                host: a.computer_dns_name.clone(),
+                host_id: a.machine_id.to_string(),
+                data: serde_json::to_value(&a).unwrap_or_default(),
+            }
+        });
+        Ok(records.take_while(|r| r.at < before).collect())
+    }
+
+    /// Extensions that failed, with code, words and what to do.
+    async fn findings(&self, after: &Place, before: i64, limit: usize) -> Result<Vec<Record>, ExportError> {
+        let shared = &self.shared;
+        let mut found = Vec::new();
+        shared
+            .plane
+            .machines_walk(&shared.tenant, crate::now(), |m| {
+                for e in m.extensions.iter().filter(|e| e.state == ExtensionState::Failed) {
+                    let (at, subject) = (micros(&e.updated_time), format!("{}/{}", m.id, e.name));
+                    if at >= before || (at, &subject) <= (after.0, &after.1) {
+                        continue;
+                    }
+                    found.push(Record {
+                        id: format!("{subject}@{at}"),
+                        what: What::Findings,
+                        at,
+                        time: e.updated_time.clone(),
+                        snapshot: false,
+                        severity: Severity::Medium,
+                        rule: format!("extension-{}", e.code),
+                        title: format!("{} is not installed on {}", e.name, m.name),
+                        text: e.message.clone(),
+                        status: "New".to_owned(),
+                        host: m.name.to_string(),
+                        host_id: m.id.to_string(),
+                        data: json!({"machineId": m.id, "resourceId": m.resource_id, "extension": e.name,
+                            "code": e.code, "message": e.message, "fix": e.fix}),
+                        subject,
+                    });
+                }
+            })
+            .await?;
+        found.sort_by(|a, b| (a.at, &a.subject).cmp(&(b.at, &b.subject)));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Assessments of recommendations; the server makes none yet.
+    #[allow(clippy::unused_async)]
+    async fn recommendations(&self, _after: &Place, _before: i64, _limit: usize) -> Result<Vec<Record>, ExportError> {
+        Ok(Vec::new())
+    }
+}
