@@ -75,8 +75,8 @@ pub enum ExportError {
 
 macro_rules! word_list {
     ($(#[$doc:meta])* $name:ident { $($(#[$line:meta])* $word:ident),+ $(,)? }) => {
-        $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema, clap::ValueEnum)]
+        $(#[$doc])*
         pub enum $name { $($(#[$line])* $word),+ }
 
         impl $name {
@@ -94,6 +94,7 @@ macro_rules! word_list {
 
 word_list!(
     /// How records leave.
+    #[schema(as = ExportKind)]
     Kind {
         /// HTTP requests with a signature.
         Webhook,
@@ -108,6 +109,7 @@ word_list!(
 
 word_list!(
     /// When.
+    #[schema(as = ExportMode)]
     Mode {
         /// Each change, as it happens.
         Streaming,
@@ -118,6 +120,7 @@ word_list!(
 
 word_list!(
     /// What is exported.
+    #[schema(as = ExportWhat)]
     What {
         /// Alerts, each time one is made or changed.
         Alerts,
@@ -130,6 +133,7 @@ word_list!(
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ExportTarget)]
 #[serde(untagged, rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Target {
     /// `POST` requests.
