@@ -22,6 +22,7 @@ mod plan;
 mod query;
 mod recommendation;
 mod rollout;
+mod rest;
 mod rule;
 mod status;
 mod subscription;
@@ -170,6 +171,8 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         && let Some(done) = package::offline(command, globals)
     {
         return done;
+    if let Command::Tenant(subscription::TenantCommand::Key(command)) = &command {
+        return rest::key(command, globals, &Printer::new(globals.output));
     }
     let client = Client::connect(globals)?;
     let printer = Printer::new(globals.output);

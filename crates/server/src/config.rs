@@ -51,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Days that rows are kept, by table.
     pub retention_days: BTreeMap<String, u32>,
+    /// Whether telemetry is sealed at rest; a geography may say otherwise.
+    pub encryption: bool,
     /// Bytes that stay free on the lake's disk.
     pub disk_floor_bytes: u64,
     /// Alerts that one run of a custom detection or retro-hunt may make: more is a storm that nobody reads.
@@ -138,6 +140,7 @@ impl Config {
             database_url: None,
             limits: Limits::default(),
             retention_days: BTreeMap::new(),
+            encryption: true,
             disk_floor_bytes: 256 << 20,
             detection_alerts_per_run: crate::detection::custom::ALERTS_PER_RUN,
             hunting: HuntingSettings::default(),
@@ -190,6 +193,9 @@ impl Config {
         });
         root.section("lake", |r| {
             r.number("disk_floor_bytes", 0..=1 << 50, &mut c.disk_floor_bytes);
+            if let Some(sealed) = r.truth("encryption") {
+                c.encryption = sealed;
+            }
             cluster::object_store(r, &mut c.object_store);
             r.section("retention_days", |r| {
                 for table in garrison_telemetry::tables() {
@@ -287,6 +293,9 @@ mod tests {
         assert_eq!(c.geographies.of_location("Canada Central").unwrap().as_str(), "CA");
         let eu = garrison_model::Geography::new("EU").unwrap();
         assert_eq!(c.geographies.get(&eu).unwrap().lake, "/srv/eu/lake");
+        let plain = Config::parse("version = 1\n[geographies.EU]\nencryption = false\n", "/x").unwrap();
+        assert!(c.encryption && c.geographies.get(&eu).unwrap().encryption.is_none());
+        assert_eq!(plain.geographies.get(&eu).unwrap().encryption, Some(false));
         for (bad, part) in [
             ("[geographies.CA]\nlake = \"../x\"", "geographies.CA.lake"),
             ("[geographies.CA]\nlocations = [\"westeurope\"]", "lies in"),

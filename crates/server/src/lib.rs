@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod plane;
 pub mod reach;
 pub mod recommend;
+pub mod rest;
 pub mod serve;
 pub mod shared;
 

@@ -22,6 +22,7 @@ use crate::incidents::Incidents;
 use crate::ingest::{Ingest, Observer};
 use crate::metrics::Metrics;
 use crate::plane::Plane;
+use crate::rest;
 use crate::shared::Shared;
 use anyhow::Context as _;
 use garrison_lake::{Bucket, Lake, LakeConfig, Mirror};
@@ -89,14 +90,9 @@ impl Server {
         let data = config.data.clone();
         private_folder(&data)?;
         let tenant = TenantId::first();
-        let lake_config = LakeConfig {
-            retention_days: config.retention_days.clone(),
-            disk_floor_bytes: config.disk_floor_bytes,
-            ..LakeConfig::default()
-        };
-        let lake_root = data.join("lake").join(tenant.as_str());
-        // The lake's lock comes first: a second server on the same folder stops here and touches nothing.
-        let lake = tokio::task::spawn_blocking(move || Lake::open(lake_root, lake_config)).await??;
+        // The lock comes first: a second server on the same folder stops here and touches nothing.
+        let locked = data.clone();
+        let lock = tokio::task::spawn_blocking(move || garrison_lake::lock_folder(&locked)).await??;
         let db = match &config.database_url {
             Some(url) => Db::open(url).await?,
             None => Db::open_file(&data.join("control.db")).await?,
@@ -105,6 +101,7 @@ impl Server {
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
         let metering = crate::metering::Metering::new(db.clone());
         let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
+        let lake = lake_open(&config, &tenant, &plane).await?;
         let (key, oidc) = (identity.audit_key().clone(), config.oidc.clone());
         let access =
             Access::open(db.clone(), tenant.clone(), Arc::clone(&fleet), Arc::clone(&plane), key, oidc).await?;
@@ -119,6 +116,7 @@ impl Server {
             metering,
             lake: Arc::new(lake),
             metrics: Arc::new(Metrics::new()),
+            lock,
             stop: CancellationToken::new(),
             config,
         });
@@ -254,9 +252,35 @@ impl Server {
     }
 }
 
+/// Opens the lake of the tenant where its geography has it, with its key.
+async fn lake_open(config: &Config, tenant: &TenantId, plane: &Plane) -> anyhow::Result<Lake> {
+    let lake_config = LakeConfig {
+        retention_days: config.retention_days.clone(),
+        disk_floor_bytes: config.disk_floor_bytes,
+        ..LakeConfig::default()
+    };
+    // A query server reads the copy; its own lake is empty, and no geography's.
+    let here = if config.role == Role::Query { None } else { plane.rests(tenant).await? };
+    let sealed = here.as_ref().and_then(|g| g.encryption).unwrap_or(config.encryption && config.role != Role::Query);
+    let data = config.data.clone();
+    let roots = here.map(|g| rest::Roots { lake: data.join(g.lake), control: data.join(g.control) });
+    let tenant = tenant.clone();
+    let open = move || -> anyhow::Result<Lake> {
+        let found = rest::open(&data, &tenant, roots.as_ref(), sealed)?;
+        Ok(Lake::open(found.lake, LakeConfig { at_rest: found.at_rest, ..lake_config })?)
+    };
+    tokio::task::spawn_blocking(open).await?
+}
+
 /// What copies the lake, where an object store is configured.
 fn mirror_of(shared: &Arc<Shared>) -> anyhow::Result<Option<Arc<Mirror>>> {
     let Some(store) = &shared.config.object_store else { return Ok(None) };
+    anyhow::ensure!(
+        shared.lake.at_rest().key().is_none(),
+        "the lake is sealed, and `lake.object_store` wants a copy for query servers, which have no key; begin a lake \
+         with `encryption = false` in `[lake]` or in the section of its geography, and rely on the store's own \
+         encryption, or take `[lake.object_store]` away"
+    );
     let bucket = Bucket::open(store)?.below(shared.tenant.as_str());
     Ok(Some(Arc::new(Mirror::new(shared.lake.as_ref().clone(), bucket))))
 }

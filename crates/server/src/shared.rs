@@ -49,6 +49,8 @@ pub struct Shared {
     pub lake: Arc<garrison_lake::Lake>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Held while this process has the data folder.
+    pub lock: std::fs::File,
     /// Fired when the server is to stop.
     pub stop: CancellationToken,
 }

@@ -80,6 +80,9 @@ pub enum TenantCommand {
         /// Code, such as `EU`.
         geography: String,
     },
+    /// The key of the tenant's lake, for readers that are not ours.
+    #[command(subcommand)]
+    Key(super::rest::KeyCommand),
 }
 
 /// Reads `name=value` texts.
@@ -220,6 +223,8 @@ pub(super) async fn tenant(command: TenantCommand, client: &Client, printer: &Pr
         TenantCommand::Geography { geography } => {
             typed(client.put("/tenant", &json!({ "geography": geography })).await?)?
         }
+        // It needs no server and was run before one was looked for.
+        TenantCommand::Key(_) => return Ok(()),
     };
     if !printer.is_table() {
         return printer.json(&tenant);

@@ -23,6 +23,7 @@ pub(super) fn read(reader: &mut Reader, all: &mut Geographies) {
             locations: vec![code.as_str().to_ascii_lowercase().replace('-', "")],
             lake: root(code.as_str(), "lake"),
             control: root(code.as_str(), "control"),
+            encryption: None,
         });
         if let Some(name) = r.text("name") {
             settings.name = name.chars().take(128).collect();
@@ -38,6 +39,9 @@ pub(super) fn read(reader: &mut Reader, all: &mut Geographies) {
         }
         root_read(r, "lake", &mut settings.lake);
         root_read(r, "control", &mut settings.control);
+        if let Some(sealed) = r.truth("encryption") {
+            settings.encryption = Some(sealed);
+        }
         all.known.insert(code, settings);
     });
     reader.section("tenant", |r| {

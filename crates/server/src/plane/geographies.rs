@@ -20,6 +20,8 @@ pub struct GeographySettings {
     pub lake: String,
     /// Root of their control data; the same.
     pub control: String,
+    /// Whether their data is sealed, where it differs from the server's setting.
+    pub encryption: Option<bool>,
 }
 
 /// All of them.
@@ -44,6 +46,7 @@ fn built_in(b: &BuiltIn) -> GeographySettings {
         locations: b.locations.iter().map(|l| (*l).to_owned()).collect(),
         lake: root(b.code, "lake"),
         control: root(b.code, "control"),
+        encryption: None,
     }
 }
 

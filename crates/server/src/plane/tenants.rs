@@ -1,5 +1,6 @@
 //! Tenants: made by themselves, in a geography that never changes.
 
+use super::geographies::GeographySettings;
 use super::{Change, Plane, PlaneError};
 use crate::shared::rfc3339;
 use garrison_model::{Geography, Micros, Tenant, TenantId};
@@ -26,6 +27,18 @@ impl Plane {
             .fetch_optional(self.db.pool())
             .await?;
         read(&row.ok_or(PlaneError::Unknown("tenant"))?)
+    }
+
+    /// The geography that a tenant rests in, or will rest in because the configuration says so; none while that is open.
+    pub async fn rests(&self, tenant: &TenantId) -> Result<Option<GeographySettings>, PlaneError> {
+        match self.tenant(tenant).await {
+            Ok(tenant) => self.geographies.get(&tenant.geography).cloned().map(Some),
+            Err(PlaneError::Unknown(_)) => {
+                let first = self.geographies.first_tenant.as_ref().filter(|_| *tenant == TenantId::first());
+                first.map(|code| self.geographies.get(code).cloned()).transpose()
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses a configuration in which a tenant's geography is gone, or has other roots than when the tenant was made.

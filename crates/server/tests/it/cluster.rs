@@ -149,7 +149,7 @@ fn python() -> Result<PathBuf, String> {
 
 fn configuration(endpoint: SocketAddr) -> String {
     format!(
-        "version = 1\n[lake]\ndisk_floor_bytes = 1048576\n[lake.object_store]\nurl = \"s3://{BUCKET}/one/place\"\n\
+        "version = 1\n[lake]\nencryption = false\ndisk_floor_bytes = 1048576\n[lake.object_store]\nurl = \"s3://{BUCKET}/one/place\"\n\
          endpoint = \"http://{endpoint}\"\nregion = \"us-east-1\"\naccess_key_id = \"{KEY}\"\n\
          secret_access_key = \"{SECRET}\"\n[cluster]\nrefresh_seconds = 1\ncores = 2\n\
          [hunting]\nseconds_max_api = 200\nseconds_max_console = 200\n[hunting.user]\ncalls_per_minute = 100000\ncalls_per_hour = 100000\n\

@@ -25,4 +25,5 @@ mod oidc;
 mod outward;
 mod plane;
 mod product_functions;
+mod rest;
 mod sigma_plan;
