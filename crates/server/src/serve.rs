@@ -116,7 +116,7 @@ impl Server {
             metering,
             lake: Arc::new(lake),
             metrics: Arc::new(Metrics::new()),
-            lock,
+            lock: Some(lock),
             stop: CancellationToken::new(),
             config,
         });

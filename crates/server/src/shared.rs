@@ -50,7 +50,7 @@ pub struct Shared {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Held while this process has the data folder.
-    pub lock: std::fs::File,
+    pub lock: Option<std::fs::File>,
     /// Fired when the server is to stop.
     pub stop: CancellationToken,
 }

@@ -125,7 +125,10 @@ impl House {
         config.disk_floor_bytes = 1 << 20;
         config.detection_alerts_per_run = alerts_per_run;
         let tenant = TenantId::first();
-        let lake = Lake::open(folder.join("lake"), LakeConfig { disk_floor_bytes: 1 << 20, ..LakeConfig::default() });
+        // Sealed, as a server's is.
+        let at_rest = garrison_lake::AtRest::Sealed(garrison_lake::LakeKey::new(&[7; 32]).unwrap());
+        let settings = LakeConfig { disk_floor_bytes: 1 << 20, at_rest, ..LakeConfig::default() };
+        let lake = Lake::open(folder.join("lake"), settings);
         let db = match database {
             Some(url) => Db::open(url).await.unwrap(),
             None => Db::open_file(&folder.join("control.db")).await.unwrap(),
@@ -149,6 +152,7 @@ impl House {
             db,
             lake: Arc::new(lake.unwrap()),
             metrics: Arc::new(Metrics::new()),
+            lock: None,
             stop: tokio_util::sync::CancellationToken::new(),
             config,
         });
