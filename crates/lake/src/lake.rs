@@ -204,11 +204,20 @@ impl Lake {
     /// Merges, expires and deletes files, and forgets silent streams, as of `now`; see [`crate::plan`]. One call runs
     /// at a time. Work happens on its own thread.
     pub async fn maintain(&self, now: garrison_model::Micros) -> Result<crate::maintain::Maintenance, LakeError> {
+        self.maintain_keeping(now, BTreeMap::new()).await
+    }
+
+    /// The same, with the days that rows of these tables are kept, whatever the configuration says of them.
+    pub async fn maintain_keeping(
+        &self,
+        now: garrison_model::Micros,
+        days: BTreeMap<String, u32>,
+    ) -> Result<crate::maintain::Maintenance, LakeError> {
         let (reply, answer) = oneshot::channel();
         let lake = self.clone();
         let started = std::thread::Builder::new().name("lake-maintain".to_owned()).spawn(move || {
             let Some(runtime) = lake.owner.runtime.as_ref() else { return };
-            let done = runtime.block_on(crate::maintain::maintain(&lake.owner.shared, now));
+            let done = runtime.block_on(crate::maintain::maintain(&lake.owner.shared, now, &days));
             // Whoever waits for the answer may open the folder anew at once.
             drop(lake);
             let _ = reply.send(done);

@@ -33,13 +33,17 @@ pub struct Maintenance {
     pub streams_forgotten: u64,
 }
 
-pub(crate) async fn maintain(shared: &Shared, now: Micros) -> Result<Maintenance, LakeError> {
+pub(crate) async fn maintain(
+    shared: &Shared,
+    now: Micros,
+    days: &BTreeMap<String, u32>,
+) -> Result<Maintenance, LakeError> {
     let _one_at_a_time = shared.maintaining.lock().await;
     let mut done = Maintenance::default();
     let mut first_error = None;
     for table in shared.tables.values() {
         // One table's trouble must not keep the others from being maintained.
-        if let Err(error) = maintain_table(shared, table, now, &mut done).await {
+        if let Err(error) = maintain_table(shared, table, (now, days), &mut done).await {
             tracing::error!(table = table.spec.name, error = &error as &dyn std::error::Error, "maintenance failed");
             first_error.get_or_insert(error);
         }
@@ -52,11 +56,13 @@ pub(crate) async fn maintain(shared: &Shared, now: Micros) -> Result<Maintenance
 async fn maintain_table(
     shared: &Shared,
     table: &LakeTable,
-    now: Micros,
+    (now, asked): (Micros, &BTreeMap<String, u32>),
     done: &mut Maintenance,
 ) -> Result<(), LakeError> {
     let now_ms = now.0 / 1_000;
-    let days = shared.config.retention_days.get(&table.spec.name).copied().unwrap_or(table.spec.retention_days);
+    let name = &table.spec.name;
+    let days = asked.get(name).or_else(|| shared.config.retention_days.get(name)).copied();
+    let days = days.unwrap_or(table.spec.retention_days);
     let expired = plan_retention(&table.read().files, now, days);
     if !expired.is_empty() {
         done.files_expired += expired.len() as u64;

@@ -26,6 +26,7 @@ pub mod problem;
 mod reach;
 mod recommendations;
 pub mod rollouts;
+pub mod retention;
 pub mod routes;
 pub mod rules;
 pub mod status;
@@ -176,6 +177,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(detections::retro_get, detections::retro_cancel))
         .routes(routes!(detections::retro_matches))
         .routes(routes!(plane::tenant_get, plane::tenant_put))
+        .routes(routes!(retention::retention_get, retention::retention_put))
         .routes(routes!(plane::geography_list))
         .routes(routes!(plane::subscription_list, plane::subscription_create))
         .routes(routes!(plane::subscription_get, plane::subscription_delete))

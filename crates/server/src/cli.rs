@@ -174,6 +174,9 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
     if let Command::Tenant(subscription::TenantCommand::Key(command)) = &command {
         return rest::key(command, globals, &Printer::new(globals.output));
     }
+    if let Command::Tenant(subscription::TenantCommand::Reset(arguments)) = &command {
+        return rest::reset(arguments, globals, &Printer::new(globals.output)).await;
+    }
     let client = Client::connect(globals)?;
     let printer = Printer::new(globals.output);
     match command {

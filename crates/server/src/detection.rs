@@ -15,6 +15,7 @@ pub mod behaviour;
 pub mod custom;
 pub mod draft;
 pub mod evidence;
+pub mod expire;
 pub mod indicator;
 pub mod linked;
 pub mod live;

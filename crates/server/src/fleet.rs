@@ -186,6 +186,32 @@ impl Fleet {
         Ok(())
     }
 
+    /// Forgets devices that are not connected and were last seen before this moment, with their certificates; how many.
+    /// One that comes back must enrol anew.
+    pub async fn forget_silent(&self, before: Micros) -> Result<u64, DbError> {
+        let silent = |e: &Entry| e.live.is_none() && e.record.last_seen < before;
+        let ids: Vec<DeviceId> = self.devices().iter().filter(|(_, e)| silent(e)).map(|(id, _)| id.clone()).collect();
+        let mut gone = 0;
+        for chunk in ids.chunks(500) {
+            let mut tx = self.db.write().await?;
+            for id in chunk {
+                // One that was seen meanwhile by another server on this database stays.
+                gone += store::forget(tx.conn(), id, before).await?;
+            }
+            tx.commit().await?;
+            let mut devices = self.devices();
+            for id in chunk {
+                if devices.get(id).is_some_and(silent) {
+                    devices.remove(id);
+                }
+            }
+        }
+        for id in &ids {
+            self.changed(id);
+        }
+        Ok(gone)
+    }
+
     /// How many devices there are in each state of health.
     pub fn health_counts(&self, now: Micros) -> HashMap<SensorHealthState, usize> {
         let mut counts = HashMap::new();

@@ -5,6 +5,7 @@
 
 pub mod correlate;
 pub mod error;
+pub mod expire;
 pub mod link;
 pub mod list;
 pub mod merge;

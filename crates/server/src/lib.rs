@@ -24,7 +24,9 @@ pub mod metrics;
 pub mod plane;
 pub mod reach;
 pub mod recommend;
+pub mod reset;
 pub mod rest;
+pub mod retention;
 pub mod serve;
 pub mod shared;
 

@@ -93,6 +93,9 @@ impl Server {
         // The lock comes first: a second server on the same folder stops here and touches nothing.
         let locked = data.clone();
         let lock = tokio::task::spawn_blocking(move || garrison_lake::lock_folder(&locked)).await??;
+        if let Some(tenant) = crate::reset::pending(&data) {
+            anyhow::bail!("a reset of tenant `{tenant}` was begun and is not done; run the same `garrison tenant reset` again");
+        }
         let db = match &config.database_url {
             Some(url) => Db::open(url).await?,
             None => Db::open_file(&data.join("control.db")).await?,
@@ -150,7 +153,7 @@ impl Server {
             tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
             tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents).run_loop()));
             mirror = mirror_of(&shared)?;
-            tasks.extend(reconcile::intake(&shared, &sessions, mirror.as_ref()));
+            tasks.extend(reconcile::intake(&shared, &sessions, mirror.as_ref(), &incidents));
             intake = Some(Intake { ingest, sessions });
         }
         let http_listener = bind(shared.config.http, "HTTP").await?;

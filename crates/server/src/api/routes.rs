@@ -203,6 +203,8 @@ pub const ROUTES: &[Route] = &[
 
     line("GET", "/tenant", May(A::CloudView, Part), Quiet),
     line("PUT", "/tenant", May(A::PortalSettings, Whole), Change),
+    line("GET", "/tenant/retention", May(A::CloudView, Whole), Quiet),
+    line("PUT", "/tenant/retention", May(A::PortalSettings, Whole), Change),
     line("GET", "/geographies", May(A::CloudView, Part), Quiet),
     line("GET", "/subscriptions", May(A::CloudView, Part), Read),
     line("POST", "/subscriptions", May(A::CloudPlans, Whole), Change),

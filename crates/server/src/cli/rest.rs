@@ -1,12 +1,16 @@
-//! `garrison tenant key …`: what concerns data at rest. These commands read the data folder and need no server.
+//! `garrison tenant key …` and `garrison tenant reset …`: what concerns data at rest. These commands work on the data
+//! folder and need no server.
 
-use super::{CliError, Globals, Printer};
+use super::{CliError, Globals, Printer, clean};
+use crate::config::Config;
+use crate::reset::{Reset, ResetError, Scope, verify};
 use crate::rest::{Place, TenantKey, place_of};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::Subcommand;
-use garrison_model::TenantId;
+use clap::{Args, Subcommand};
+use garrison_model::{Geography, TenantId};
 use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// Keys of tenants.
 #[derive(Debug, Subcommand)]
@@ -58,5 +62,121 @@ pub(super) fn key(command: &KeyCommand, globals: &Globals, printer: &Printer) ->
         ("", "pyarrow.parquet.read_table(FILE, decryption_properties=p, partitioning=None)".to_owned()),
         ("Spark", "a DecryptionPropertiesFactory that answers builder().withFooterKey(key) (data-protection.md)".to_owned()),
     ]);
+    Ok(())
+}
+
+/// `garrison tenant reset`.
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    #[command(subcommand)]
+    command: Option<ResetCommand>,
+    /// Geography that the tenant is to begin anew in.
+    #[arg(long, required = true)]
+    to: Option<Geography>,
+    /// Tenant.
+    #[arg(long, default_value = "default")]
+    tenant: TenantId,
+    /// Digest of the dry run: does it. Without it nothing is done.
+    #[arg(long)]
+    confirm: Option<String>,
+    /// Configuration file of the server.
+    #[arg(long, env = "GARRISON_CONFIG")]
+    config: Option<PathBuf>,
+    /// Database of the server, where its configuration file does not name it.
+    #[arg(long, env = "GARRISON_DATABASE", hide_env_values = true)]
+    database: Option<String>,
+}
+
+/// Beside doing it.
+#[derive(Debug, Subcommand)]
+pub enum ResetCommand {
+    /// Checks the signed record of a reset; says what was done.
+    Verify {
+        /// The record.
+        file: PathBuf,
+        /// Public key that must have signed it, as `garrison audit export` prints it.
+        #[arg(long)]
+        key: Option<String>,
+    },
+}
+
+fn reset_failed(error: &ResetError) -> CliError {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        words = format!("{words}: {source}");
+        cause = source.source();
+    }
+    CliError::Failed(words)
+}
+
+/// Runs `garrison tenant reset …`.
+pub(super) async fn reset(arguments: &ResetArgs, globals: &Globals, printer: &Printer) -> Result<(), CliError> {
+    if let Some(ResetCommand::Verify { file, key }) = &arguments.command {
+        return reset_verify(file, key.as_deref(), printer);
+    }
+    let Some(to) = &arguments.to else {
+        return Err(CliError::usage("no geography was named".to_owned(), "write --to CODE"));
+    };
+    let mut config = match &arguments.config {
+        Some(path) => Config::load(path, &globals.data).map_err(|e| CliError::Failed(e.to_string()))?,
+        None => Config::at(&globals.data),
+    };
+    if let Some(url) = &arguments.database {
+        config.database_url = Some(url.clone());
+    }
+    let begun = crate::reset::pending(&config.data).is_some();
+    let reset = Reset::open(&config).await.map_err(|e| reset_failed(&e))?;
+    let Some(digest) = &arguments.confirm else {
+        if begun {
+            return Err(CliError::Failed("a reset was begun; run it with --confirm to go on with it".to_owned()));
+        }
+        let scope = reset.look(&arguments.tenant, to).await.map_err(|e| reset_failed(&e))?;
+        return reset_show(&scope, printer);
+    };
+    let done = reset.run(&arguments.tenant, to, digest, crate::now, None).await;
+    let (path, signed) = done.map_err(|e| reset_failed(&e))?;
+    if !printer.is_table() {
+        return printer.json(&signed);
+    }
+    for done in &signed.record.steps {
+        printer.line(&format!("{}  {:?}: {}", done.time, done.step, clean(&done.what)));
+    }
+    eprintln!("The signed record is in {}. Keep it elsewhere too, with the key {}.", path.display(), signed.public_key);
+    Ok(())
+}
+
+fn reset_show(scope: &Scope, printer: &Printer) -> Result<(), CliError> {
+    if !printer.is_table() {
+        return printer.json(&json!({ "scope": scope, "digest": scope.digest() }));
+    }
+    let rows: u64 = scope.rows.values().sum();
+    printer.pairs(&[
+        ("tenant", clean(&scope.tenant)),
+        ("leaves", scope.from.clone()),
+        ("begins anew in", scope.to.clone()),
+        ("key destroyed first", scope.key.clone().unwrap_or_else(|| "none: the lake is not sealed".to_owned())),
+        ("devices shut out", scope.devices.to_string()),
+        ("rows of control data", format!("{rows} in {} tables", scope.rows.len())),
+        ("files", format!("{} ({} bytes) in {}", scope.files, scope.bytes, clean(&scope.lake))),
+        ("new lake", clean(&scope.new_lake)),
+        ("digest", scope.digest()),
+    ]);
+    eprintln!("Nothing was done. Machines keep their sensors: off-board those first that are to lose them.");
+    eprintln!("This cannot be undone. To do it, run the same with --confirm {}", scope.digest());
+    Ok(())
+}
+
+fn reset_verify(file: &Path, key: Option<&str>, printer: &Printer) -> Result<(), CliError> {
+    let text = std::fs::read(file).map_err(|source| CliError::File { path: file.display().to_string(), source })?;
+    let record = verify(&text, key).map_err(|e| CliError::Failed(e.to_string()))?;
+    if !printer.is_table() {
+        return printer.json(&record);
+    }
+    let scope = &record.scope;
+    printer.line(&format!("The record holds: tenant {} left {} for {}.", clean(&scope.tenant), scope.from, scope.to));
+    for done in &record.steps {
+        printer.line(&format!("{}  {:?}: {}", clean(&done.time), done.step, clean(&done.what)));
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::client::{CliError, Client, query, typed};
 use super::output::{Printer, clean, short_time};
 use clap::{Subcommand, ValueEnum};
+use crate::retention::RetentionDays;
 use garrison_model::{GroupName, Page, ResourceGroup, Subscription, SubscriptionId, Tags, Tenant};
 use serde_json::{Value, json};
 
@@ -80,6 +81,24 @@ pub enum TenantCommand {
         /// Code, such as `EU`.
         geography: String,
     },
+    /// Days that data is kept; without options, as they are.
+    Retention {
+        /// Telemetry, alerts, incidents: 30 to 3650.
+        #[arg(long)]
+        portal: Option<u32>,
+        /// The farthest that hunts see; 0: as far as rows are kept.
+        #[arg(long)]
+        hunting: Option<u32>,
+        /// Alerts in the cloud view.
+        #[arg(long)]
+        cloud_alerts: Option<u32>,
+        /// Devices that are silent.
+        #[arg(long)]
+        inactive_devices: Option<u32>,
+    },
+    /// Destroys all data of the tenant and begins anew in another geography. The server must be stopped.
+    #[command(subcommand_negates_reqs = true)]
+    Reset(super::rest::ResetArgs),
     /// The key of the tenant's lake, for readers that are not ours.
     #[command(subcommand)]
     Key(super::rest::KeyCommand),
@@ -223,8 +242,30 @@ pub(super) async fn tenant(command: TenantCommand, client: &Client, printer: &Pr
         TenantCommand::Geography { geography } => {
             typed(client.put("/tenant", &json!({ "geography": geography })).await?)?
         }
+        TenantCommand::Retention { portal, hunting, cloud_alerts, inactive_devices } => {
+            let had: RetentionDays = client.fetch("/tenant/retention").await?;
+            let days = RetentionDays {
+                portal_days: portal.unwrap_or(had.portal_days),
+                hunting_days: hunting.map_or(had.hunting_days, |days| (days > 0).then_some(days)),
+                cloud_alert_days: cloud_alerts.unwrap_or(had.cloud_alert_days),
+                inactive_device_days: inactive_devices.unwrap_or(had.inactive_device_days),
+            };
+            if days != had {
+                client.put("/tenant/retention", &json!(days)).await?;
+            }
+            if !printer.is_table() {
+                return printer.json(&days);
+            }
+            printer.pairs(&[
+                ("portal", format!("{} days", days.portal_days)),
+                ("hunting", days.hunting_days.map_or("as far as rows are kept".to_owned(), |d| format!("{d} days"))),
+                ("alerts in the cloud view", format!("{} days", days.cloud_alert_days)),
+                ("inactive devices", format!("{} days", days.inactive_device_days)),
+            ]);
+            return Ok(());
+        }
         // It needs no server and was run before one was looked for.
-        TenantCommand::Key(_) => return Ok(()),
+        TenantCommand::Key(_) | TenantCommand::Reset(_) => return Ok(()),
     };
     if !printer.is_table() {
         return printer.json(&tenant);

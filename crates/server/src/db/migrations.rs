@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = migrations![
     40 "0040_connect",
     41 "0041_rollouts",
     50 "0050_access",
+    60 "0060_retention",
     70 "0070_recommend",
     71 "0071_reach",
     80 "0080_exports",

@@ -171,6 +171,26 @@ pub(super) async fn certificate_insert(
     Ok(())
 }
 
+/// Forgets a device that was last seen before this moment, and its certificates; how many devices.
+pub(super) async fn forget(connection: &mut AnyConnection, id: &DeviceId, before: Micros) -> Result<u64, DbError> {
+    let failed = || DbError::step("forget a device");
+    sqlx::query(
+        "DELETE FROM fleet_certificates WHERE device_id IN (SELECT id FROM fleet_devices WHERE id = $1 AND last_seen < $2)",
+    )
+    .bind(id.as_str().to_owned())
+    .bind(before.0)
+    .execute(&mut *connection)
+    .await
+    .map_err(failed())?;
+    let done = sqlx::query("DELETE FROM fleet_devices WHERE id = $1 AND last_seen < $2")
+        .bind(id.as_str().to_owned())
+        .bind(before.0)
+        .execute(connection)
+        .await
+        .map_err(failed())?;
+    Ok(done.rows_affected())
+}
+
 /// Forgets certificates that ended long ago.
 pub(super) async fn certificate_sweep(connection: &mut AnyConnection, before: i64) -> Result<(), DbError> {
     sqlx::query("DELETE FROM fleet_certificates WHERE not_after < $1")

@@ -67,6 +67,8 @@ pub(crate) struct Bounds {
     pub(crate) unbounded: Vec<String>,
     /// `IngestTime`.
     pub(crate) ingested: TimeRange,
+    /// `Timestamp` of every table, whatever the text says: the farthest that hunts of the tenant see.
+    pub(crate) floor: Option<garrison_model::Micros>,
 }
 
 /// One tenant's tables as one query sees them: each table is as of the moment it was first asked for, so that a query
@@ -194,6 +196,9 @@ impl TenantCatalog {
             && !self.bounds.unbounded.iter().any(|t| t.eq_ignore_ascii_case(name))
         {
             filters.extend(within(TIME_COLUMN, self.bounds.time));
+        }
+        if schema.column_with_name(TIME_COLUMN).is_some() {
+            filters.extend(within(TIME_COLUMN, TimeRange { from: self.bounds.floor, to: None }));
         }
         if schema.column_with_name(INGEST_COLUMN).is_some() {
             filters.extend(within(INGEST_COLUMN, self.bounds.ingested));

@@ -222,7 +222,10 @@ impl Hunting {
             _ => self.settings.seconds_max_api,
         };
         let context = self.context(now);
-        let bounds = bounds(&request, &catalog, &context, now);
+        let mut bounds = bounds(&request, &catalog, &context, now);
+        if !matches!(caller.interface, Interface::Detection | Interface::RetroHunt) {
+            bounds.floor = crate::retention::days(&self.shared.db, &caller.tenant).await?.hunting_from(now);
+        }
         let range = bounds.time;
         let catalog = Arc::new(catalog.bounded(bounds));
         let _ = turn.running.scans.set(catalog.figures());
@@ -347,7 +350,7 @@ fn bounds(request: &HuntRequest, catalog: &TenantCatalog, context: &kql::Context
     bounded.sort_unstable();
     bounded.dedup();
     let from = Micros(now.0.saturating_sub(DAYS_DEFAULT * 86_400_000_000));
-    Bounds { time: TimeRange { from: Some(from), to: None }, unbounded: bounded, ingested }
+    Bounds { time: TimeRange { from: Some(from), to: None }, unbounded: bounded, ingested, floor: None }
 }
 
 impl Hunt {

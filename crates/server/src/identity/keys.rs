@@ -41,6 +41,11 @@ fn signing(path: PathBuf) -> Result<SigningKey, Error> {
     Ok(SigningKey::from_bytes(&bytes))
 }
 
+/// Reads a signing key of the data folder.
+pub(crate) fn signing_key_read(path: &Path) -> Result<SigningKey, Error> {
+    signing(path.to_owned())
+}
+
 fn failed<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + 'a {
     move |source| Error::KeyFile { step, path: path.to_owned(), source }
 }

@@ -41,6 +41,39 @@ impl Plane {
         }
     }
 
+    /// For a reset: the tenant's data is being erased, so its rows may go.
+    pub async fn tenant_erased(&self, tenant: &TenantId) -> Result<(), PlaneError> {
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE plane_tenants SET state = 'Erased' WHERE id = $1")
+            .bind(tenant.as_str())
+            .execute(tx.conn())
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// For a reset: a tenant whose data was erased starts anew in another geography. Done twice, it is done once.
+    pub async fn tenant_anew(&self, tenant: &TenantId, to: &Geography, now: Micros) -> Result<(), PlaneError> {
+        let settings = self.geographies.get(to)?;
+        let mut tx = self.db.write().await?;
+        sqlx::query("DELETE FROM plane_tenants WHERE id = $1 AND state = 'Erased'")
+            .bind(tenant.as_str())
+            .execute(tx.conn())
+            .await?;
+        sqlx::query(
+            "INSERT INTO plane_tenants (id, geography, lake_root, control_root, origin, state, created, created_by) \
+             SELECT $1, $2, $3, $4, 'Reset', 'Active', $5, 'operator' \
+             WHERE NOT EXISTS (SELECT 1 FROM plane_tenants WHERE id = $1)",
+        )
+        .bind(tenant.as_str())
+        .bind(to.as_str().to_owned())
+        .bind(settings.lake.clone())
+        .bind(settings.control.clone())
+        .bind(now.0)
+        .execute(tx.conn())
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Refuses a configuration in which a tenant's geography is gone, or has other roots than when the tenant was made.
     pub(super) async fn tenants_check(&self) -> Result<(), PlaneError> {
         let rows = sqlx::query("SELECT * FROM plane_tenants WHERE state <> 'Erased' ORDER BY id")

@@ -3,6 +3,7 @@
 
 use crate::gateway::Gateway;
 use crate::hunting::Hunting;
+use crate::incidents::Incidents;
 use crate::metrics::ByCode;
 use crate::shared::Shared;
 use garrison_lake::{DiskState, Mirror};
@@ -74,9 +75,11 @@ pub(super) fn intake(
     shared: &Arc<Shared>,
     gateway: &Arc<Gateway>,
     mirror: Option<&Arc<Mirror>>,
+    incidents: &Arc<Incidents>,
 ) -> Vec<JoinHandle<()>> {
     let (fleet, lake, gateway) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(gateway));
     let metering = Arc::clone(shared);
+    let (kept, cases) = (Arc::clone(shared), Arc::clone(incidents));
     let last = Arc::new(std::sync::Mutex::new((crate::now(), std::time::Instant::now())));
     let mut tasks = vec![
         // Last seen, counters and health: what the list of devices shows is at most this old on disk.
@@ -84,10 +87,14 @@ pub(super) fn intake(
             let shared = Arc::clone(&fleet);
             async move { shared.fleet.flush(crate::now()).await }
         }),
-        // Compaction and retention.
+        // Compaction, and retention of telemetry.
         every(shared, "lake", Duration::from_mins(1), move || {
             let shared = Arc::clone(&lake);
-            async move { shared.lake.maintain(crate::now()).await.map(drop) }
+            async move { crate::retention::lake(&shared, crate::now()).await.map(drop) }
+        }),
+        every(shared, "retention", Duration::from_hours(1), move || {
+            let (shared, incidents) = (Arc::clone(&kept), Arc::clone(&cases));
+            async move { crate::retention::sweep(&shared, &incidents, crate::now()).await.map(drop) }
         }),
         every(shared, "gateway_certificate", Duration::from_hours(1), move || {
             let gateway = Arc::clone(&gateway);

@@ -25,5 +25,7 @@ mod oidc;
 mod outward;
 mod plane;
 mod product_functions;
+mod reset;
 mod rest;
+mod retention;
 mod sigma_plan;

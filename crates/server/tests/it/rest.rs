@@ -32,7 +32,7 @@ pub(crate) fn telling(folder: &Path, text: &str) -> Vec<PathBuf> {
     all_files(folder).into_iter().filter(tells).collect()
 }
 
-async fn plan_on(server: &TestServer) {
+pub(crate) async fn plan_on(server: &TestServer) {
     let shared = &server.server.shared;
     let id: SubscriptionId = SUBSCRIPTION.parse().unwrap();
     let new: SubscriptionNew = serde_json::from_value(

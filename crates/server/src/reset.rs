@@ -1,0 +1,293 @@
+//! Moving a tenant to another geography: everything of it is destroyed, and it starts anew there.
+//!
+//! The platform's operator runs it on the server's machine while the server is stopped. A dry run says what would be
+//! done and prints a digest; only with that digest, while it still fits, is anything done. Every step is written to a
+//! journal before the next begins and may be repeated, so a crash at any point is taken up by running it again; until
+//! then no server starts on the folder. The key goes first: from that moment no copy of the telemetry can be read.
+//!
+//! What is kept: users, roles and the audit log, which are the operator's, and the signed record of the reset.
+
+mod record;
+mod rows;
+
+pub use record::{Broken, Record, Scope, Signed, StepDone, verify};
+
+use crate::config::Config;
+use crate::db::{Db, DbError};
+use crate::identity::keys::{private_file_write, signing_key_read};
+use crate::plane::{Geographies, Plane, PlaneError};
+use crate::rest::{Place, TenantKey, place_of};
+use crate::shared::rfc3339;
+use garrison_model::{Geography, Micros, TenantId};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Steps in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Step {
+    /// The key of the lake is destroyed.
+    Key,
+    /// Certificates of devices and tokens that let machines in are worth nothing.
+    Machines,
+    /// Control data is erased.
+    Rows,
+    /// Files are erased.
+    Files,
+    /// The tenant is made in the other geography.
+    Anew,
+}
+
+/// All of them.
+pub const STEPS: [Step; 5] = [Step::Key, Step::Machines, Step::Rows, Step::Files, Step::Anew];
+
+/// A reset cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// A wish that makes no sense, or a state that forbids it.
+    #[error("{0}")]
+    Refused(String),
+    /// The digest is not that of what would be done now.
+    #[error("what would be done is not what the digest stands for; look at it again without --confirm")]
+    Stale,
+    /// A file or folder.
+    #[error("cannot {step} `{path}`")]
+    Io {
+        /// What was tried.
+        step: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The cloud plane.
+    #[error(transparent)]
+    Plane(#[from] PlaneError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] crate::rest::KeyError),
+    /// Where data is.
+    #[error(transparent)]
+    Rest(#[from] crate::rest::RestError),
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] garrison_lake::LakeError),
+    /// The key that records are signed with.
+    #[error("cannot read the key that the record is signed with")]
+    Signer(#[from] crate::identity::Error),
+    /// Stopped on purpose, by a test.
+    #[error("stopped before {0:?}")]
+    Stopped(Step),
+}
+
+impl ResetError {
+    fn io(step: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { step, path, source }
+    }
+}
+
+/// A reset that was begun.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Journal {
+    record: Record,
+    place: Place,
+    control: PathBuf,
+}
+
+fn journal_path(data: &Path) -> PathBuf {
+    data.join("keys/reset.json")
+}
+
+/// The tenant whose reset was begun and is not done.
+pub fn pending(data: &Path) -> Option<String> {
+    let text = std::fs::read(journal_path(data)).ok()?;
+    let journal: Option<Journal> = serde_json::from_slice(&text).ok();
+    Some(journal.map_or_else(|| "unknown".to_owned(), |j| j.record.scope.tenant))
+}
+
+/// An open data folder without a server on it.
+#[derive(Debug)]
+pub struct Reset {
+    data: PathBuf,
+    db: Db,
+    plane: Plane,
+    _lock: std::fs::File,
+}
+
+impl Reset {
+    /// Opens a data folder; refuses while a server has it.
+    pub async fn open(config: &Config) -> Result<Self, ResetError> {
+        let data = config.data.clone();
+        if !data.join("keys").is_dir() {
+            return Err(ResetError::Refused(format!("no server has run in `{}`", data.display())));
+        }
+        let lock = garrison_lake::lock_folder(&data)?;
+        let db = match &config.database_url {
+            Some(url) => Db::open(url).await?,
+            None => Db::open_file(&data.join("control.db")).await?,
+        };
+        // The configuration may already say where the tenant is to be.
+        let geographies = Geographies { first_tenant: None, ..config.geographies.clone() };
+        let plane = Plane::open(db.clone(), geographies).await?;
+        Ok(Self { data, db, plane, _lock: lock })
+    }
+
+    /// What a reset would do now. The same state gives the same digest ([`Scope::digest`]).
+    pub async fn look(&self, tenant: &TenantId, to: &Geography) -> Result<Scope, ResetError> {
+        let found = self.plane.tenant(tenant).await?;
+        let there = self.plane.geographies().get(to)?;
+        if found.geography == *to {
+            return Err(ResetError::Refused(format!("tenant `{tenant}` rests in {to} already")));
+        }
+        let place = self.place(tenant)?;
+        let (files, bytes) = size_of(&place.lake);
+        Ok(Scope {
+            tenant: tenant.to_string(),
+            from: found.geography.to_string(),
+            to: to.to_string(),
+            lake: place.lake.display().to_string(),
+            new_lake: self.data.join(&there.lake).join(tenant.as_str()).display().to_string(),
+            key: garrison_lake::Lake::key_name(&place.lake)?,
+            files,
+            bytes,
+            devices: rows::devices(&self.db, tenant).await?,
+            rows: rows::counts(&self.db, tenant).await?,
+        })
+    }
+
+    fn place(&self, tenant: &TenantId) -> Result<Place, ResetError> {
+        place_of(&self.data, tenant)?.ok_or_else(|| {
+            ResetError::Refused("`keys/places.json` does not say where the tenant rests; start the server once".to_owned())
+        })
+    }
+
+    /// Does it, or goes on with what was begun; the signed record. `until` stops before a step, for tests.
+    pub async fn run(
+        &self,
+        tenant: &TenantId,
+        to: &Geography,
+        digest: &str,
+        clock: impl Fn() -> Micros,
+        until: Option<Step>,
+    ) -> Result<(PathBuf, Signed), ResetError> {
+        let path = journal_path(&self.data);
+        let mut journal: Journal = if path.exists() {
+            let text = std::fs::read(&path).map_err(ResetError::io("read", &path))?;
+            let begun: Journal = serde_json::from_slice(&text)
+                .map_err(|_| ResetError::Refused(format!("`{}` cannot be read", path.display())))?;
+            if begun.record.scope.tenant != tenant.as_str() || begun.record.scope.to != to.as_str() {
+                let (of, into) = (&begun.record.scope.tenant, &begun.record.scope.to);
+                return Err(ResetError::Refused(format!("a reset of tenant `{of}` to {into} was begun; finish it first")));
+            }
+            begun
+        } else {
+            let scope = self.look(tenant, to).await?;
+            if scope.digest() != digest {
+                return Err(ResetError::Stale);
+            }
+            let place = self.place(tenant)?;
+            let control = place.key.parent().unwrap_or(&place.key).to_owned();
+            let record = Record { version: 1, scope, began: rfc3339(clock()), steps: Vec::new() };
+            Journal { record, place, control }
+        };
+        self.journal_write(&journal)?;
+        for step in STEPS {
+            if until == Some(step) {
+                return Err(ResetError::Stopped(step));
+            }
+            if journal.record.steps.iter().any(|done| done.step == step) {
+                continue;
+            }
+            let what = self.step(step, tenant, to, &journal, clock()).await?;
+            journal.record.steps.push(StepDone { step, time: rfc3339(clock()), what });
+            self.journal_write(&journal)?;
+        }
+        let signed = journal.record.sign(&signing_key_read(&self.data.join("keys/audit.key"))?);
+        let name = format!("reset-{tenant}-{}.json", signed.record.began.replace([':', '.'], "-"));
+        let kept = self.data.join("keys").join(name);
+        let text = serde_json::to_vec_pretty(&signed).unwrap_or_default();
+        private_file_write(&kept, &text).map_err(ResetError::io("write", &kept))?;
+        std::fs::remove_file(&path).map_err(ResetError::io("remove", &path))?;
+        Ok((kept, signed))
+    }
+
+    fn journal_write(&self, journal: &Journal) -> Result<(), ResetError> {
+        let path = journal_path(&self.data);
+        let text = serde_json::to_vec_pretty(journal).unwrap_or_default();
+        private_file_write(&path, &text).map_err(ResetError::io("write", &path))
+    }
+
+    /// One step; done twice it does no more than done once.
+    async fn step(
+        &self,
+        step: Step,
+        tenant: &TenantId,
+        to: &Geography,
+        journal: &Journal,
+        now: Micros,
+    ) -> Result<String, ResetError> {
+        match step {
+            Step::Key => {
+                for path in [&journal.place.key, &Place::waiting(&self.data, tenant).key] {
+                    TenantKey::destroy(path)?;
+                }
+                Ok(match &journal.record.scope.key {
+                    Some(name) => format!("key {name} was overwritten and removed"),
+                    None => "there was no key: the lake was not sealed".to_owned(),
+                })
+            }
+            Step::Machines => {
+                self.plane.tenant_erased(tenant).await?;
+                let count = rows::machines_shut_out(&self.db, tenant).await?;
+                Ok(format!("{count} certificates of devices and enrolment tokens were taken away"))
+            }
+            Step::Rows => {
+                let count = rows::erase(&self.db, tenant).await?;
+                Ok(format!("{count} rows of control data were erased in this run"))
+            }
+            Step::Files => {
+                let folders = [
+                    journal.place.lake.clone(),
+                    journal.control.clone(),
+                    Place::waiting(&self.data, tenant).lake,
+                    self.data.join("hunting-spill"),
+                    self.data.join("aside"),
+                ];
+                for folder in &folders {
+                    match std::fs::remove_dir_all(folder) {
+                        Ok(()) => {}
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(ResetError::io("erase", folder)(error)),
+                    }
+                }
+                Ok(format!("{} and what lay beside it were erased", journal.place.lake.display()))
+            }
+            Step::Anew => {
+                self.plane.tenant_anew(tenant, to, now).await?;
+                self.db.sync().await?;
+                Ok(format!("the tenant was made in {to}; its key is made when the server starts"))
+            }
+        }
+    }
+}
+
+fn size_of(folder: &Path) -> (u64, u64) {
+    let (mut files, mut bytes, mut open) = (0, 0, vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => open.push(entry.path()),
+                Ok(found) => {
+                    files += 1;
+                    bytes += found.len();
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    (files, bytes)
+}
