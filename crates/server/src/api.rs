@@ -19,6 +19,7 @@ pub mod gate;
 pub mod hunting;
 pub mod hunting_aliases;
 pub mod hunting_link;
+pub mod leaving;
 pub mod oidc;
 pub mod people;
 pub mod plane;
@@ -209,6 +210,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(rollouts::rollout_stop))
         .merge(reach::routes())
         .merge(recommendations::routes())
+        .routes(routes!(leaving::leaving_get, leaving::leaving_post))
         .routes(routes!(usage::usage_get))
         .merge(usage::routes())
         .merge(exports::routes())

@@ -61,6 +61,8 @@ pub struct Config {
     pub hunting: HuntingSettings,
     /// Where data may rest.
     pub geographies: Geographies,
+    /// Root of the central store; `None`: nothing leaves a geography.
+    pub central: Option<PathBuf>,
     /// Sign-in through an OpenID provider.
     pub oidc: Option<crate::access::oidc::OidcSettings>,
     /// What this process does.
@@ -145,6 +147,7 @@ impl Config {
             detection_alerts_per_run: crate::detection::custom::ALERTS_PER_RUN,
             hunting: HuntingSettings::default(),
             geographies: Geographies::default(),
+            central: None,
             oidc: None,
             role: Role::All,
             object_store: None,
@@ -227,6 +230,11 @@ impl Config {
         });
         hunting::read(&mut root, &mut c.hunting);
         geographies::read(&mut root, &mut c.geographies);
+        root.section("central", |r| match r.text("root") {
+            Some(path) if Path::new(&path).is_absolute() => c.central = Some(path.into()),
+            Some(_) => r.problem("root", "must be an absolute path, outside of the roots of all geographies"),
+            None => r.problem("root", "is missing; leave the section out where nothing is to leave a geography"),
+        });
         oidc::read(&mut root, &mut c.oidc);
         cluster::read(&mut root, &mut c.role, &mut c.cluster);
         root.finish().map_err(|problems| ConfigError { problems })?;
@@ -254,6 +262,14 @@ impl Config {
             problems.push("hunting.memory_bytes: must be at least hunting.query_memory_bytes".to_owned());
         }
         problems.extend(self.geographies.problems(&self.data));
+        if let Some(central) = &self.central {
+            let roots = self.geographies.known.values().flat_map(|g| [&g.lake, &g.control]);
+            for root in roots.map(|root| self.data.join(root)) {
+                if root.starts_with(central) || central.starts_with(&root) {
+                    problems.push(format!("central.root: it and `{}` lie in each other", root.display()));
+                }
+            }
+        }
         cluster::check(self.role, self.object_store.as_ref(), &self.cluster, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
@@ -303,6 +319,9 @@ mod tests {
             ("[geographies.\"a b\"]", "no code"),
             ("[geographies.CA]\nroot = \"x\"", "geographies.CA.root"),
             ("[tenant]\ngeography = \"CA\"", "no geography `CA`"),
+            ("[central]\nroot = \"x\"", "central.root"),
+            ("[central]", "central.root"),
+            ("[central]\nroot = \"/x/geographies/eu\"", "lie in each other"),
         ] {
             let error = Config::parse(&format!("version = 1\n{bad}\n"), "/x").unwrap_err().to_string();
             assert!(error.contains(part), "{bad}: {error}");

@@ -190,7 +190,7 @@ impl Fleet {
     /// One that comes back must enrol anew.
     pub async fn forget_silent(&self, before: Micros) -> Result<u64, DbError> {
         let silent = |e: &Entry| e.live.is_none() && e.record.last_seen < before;
-        let ids: Vec<DeviceId> = self.devices().iter().filter(|(_, e)| silent(e)).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<DeviceId> = self.devices().iter().filter(|&(_, e)| silent(e)).map(|(id, _)| id.clone()).collect();
         let mut gone = 0;
         for chunk in ids.chunks(500) {
             let mut tx = self.db.write().await?;

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod api;
+pub mod central;
 pub mod cli;
 pub mod config;
 pub mod connect;

@@ -9,6 +9,7 @@ mod error;
 mod exclusions;
 pub mod fleet_file;
 pub mod geographies;
+pub mod leaving;
 mod machines;
 mod places;
 mod plans;

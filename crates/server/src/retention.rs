@@ -98,6 +98,11 @@ pub fn before(now: Micros, days: u32) -> Micros {
     Micros(now.0.saturating_sub(i64::from(days) * DAY))
 }
 
+/// The moment that lies so many days after.
+pub fn after(now: Micros, days: u32) -> Micros {
+    Micros(now.0.saturating_add(i64::from(days) * DAY))
+}
+
 /// What one sweep took away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {

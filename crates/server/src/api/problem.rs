@@ -56,6 +56,7 @@ problems! {
     QueryCancelled = "query_cancelled" 409 "The query was cancelled.", "run it again";
     Quota = "hunting_quota" 429 "A limit of hunting is reached.", "wait as Retry-After says, or ask an administrator about the limits";
     QueryTimeout = "query_timeout" 504 "The query took too long.", "ask for a shorter time, or filter earlier";
+    StepOpen = "step_open" 409 "A step that comes first is open.", "do what the words say, then try again";
     Conflict = "exists" 409 "It is there already.", "choose another name";
     Redirected = "incident_redirected" 409 "The incident was merged into another one.", "work on the incident named in redirectIncidentId";
     MergeRefused = "merge_refused" 409 "The incidents cannot be merged.", "both must be open, not assigned to different people, classified alike, and small enough together";

@@ -3,7 +3,7 @@
 use super::Api;
 use super::extract::Body;
 use super::problem::{ApiError, Kind};
-use crate::access::Principal;
+use crate::identity::Principal;
 use crate::retention::{self, RetentionDays, RetentionError};
 use axum::extract::State;
 use axum::{Extension, Json};

@@ -233,6 +233,8 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/rollouts/{id}/pause", May(A::CloudMachines, Whole), Change),
     line("POST", "/rollouts/{id}/resume", May(A::CloudMachines, Whole), Change),
     line("POST", "/rollouts/{id}/stop", May(A::CloudMachines, Whole), Change),
+    line("GET", "/machines/{id}/leaving", May(A::CloudView, Machine), Read),
+    line("POST", "/machines/{id}/leaving", May(A::CloudMachines, Machine), Change),
     line("GET", "/plans", May(A::CloudView, Part), Quiet),
     line("POST", "/plans/preview", May(A::CloudView, Whole), Read),
     line("POST", "/plans/bulk", May(A::CloudPlans, Whole), Change),

@@ -4,8 +4,8 @@ use super::client::{CliError, Client, query, typed};
 use super::output::{Printer, clean, short_time};
 use super::subscription::{self, tags, tags_line};
 use clap::{Args, Subcommand};
-use garrison_model::{ConnectionState, Machine, MachineId, Page, Plan, PlanSource, ResourceId};
-use serde_json::json;
+use garrison_model::{ConnectionState, Machine, MachineId, Page, Plan, PlanSource, ResourceId, TenantId};
+use serde_json::{Value, json};
 
 /// Which machines to list.
 #[derive(Debug, Args)]
@@ -50,12 +50,19 @@ pub enum Command {
         /// `name=value`; none removes all.
         tags: Vec<String>,
     },
-    /// Move it to another subscription, resource group or name.
+    /// Move it to another subscription, resource group or name, or let it go to another tenant.
     Move {
         /// Name, id or resource id.
         machine: String,
-        /// Its new resource id.
-        to: ResourceId,
+        /// Its new resource id, in the same tenant.
+        #[arg(required_unless_present = "to_tenant", conflicts_with = "to_tenant")]
+        to: Option<ResourceId>,
+        /// The tenant that it is to go to.
+        #[arg(long)]
+        to_tenant: Option<TenantId>,
+        /// Only lists the steps that come first and how they stand; exits with 1 while one is open.
+        #[arg(long, requires = "to_tenant")]
+        plan: bool,
     },
     /// Its extensions: what the plan put on it.
     #[command(subcommand)]
@@ -263,6 +270,27 @@ async fn list(filter: Filter, client: &Client, printer: &Printer) -> Result<(), 
     })
 }
 
+async fn leaving(client: &Client, printer: &Printer, path: &str, plan: bool) -> Result<(), CliError> {
+    let view: Value = if plan { client.fetch(path).await? } else { client.post(path, &json!({})).await? };
+    let steps: Vec<Value> = view["steps"].as_array().cloned().unwrap_or_default();
+    if printer.is_table() {
+        printer.list(&["STEP", "DONE", "WHAT", "HOW IT STANDS"], &steps, |s| {
+            let text = |key: &str| clean(s[key].as_str().unwrap_or_default());
+            let done = if s["done"].as_bool() == Some(true) { "yes" } else { "no" };
+            vec![text("key"), done.to_owned(), text("title"), text("detail")]
+        })?;
+    } else {
+        printer.json(&view)?;
+    }
+    if view["ready"].as_bool() != Some(true) {
+        return Err(CliError::Failed("a step is open".to_owned()));
+    }
+    if !plan {
+        eprintln!("The machine left; enrol it with a token of the other tenant.");
+    }
+    Ok(())
+}
+
 pub(super) async fn run(command: Command, client: &Client, printer: &Printer) -> Result<(), CliError> {
     match command {
         Command::List(filter) => list(filter, client, printer).await,
@@ -272,7 +300,15 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
             let body = json!({ "tags": tags(&texts)? });
             show(printer, &typed(client.patch(&format!("/machines/{}", m.id), &body).await?)?)
         }
-        Command::Move { machine, to } => {
+        Command::Move { machine, to: None, to_tenant, plan } => {
+            let Some(tenant) = to_tenant else {
+                return Err(CliError::usage("no place was named", "name a resource id, or --to-tenant"));
+            };
+            let m = find(client, &machine).await?;
+            let path = query(&format!("/machines/{}/leaving", m.id), &[("toTenant", Some(tenant.to_string()))]);
+            leaving(client, printer, &path, plan).await
+        }
+        Command::Move { machine, to: Some(to), .. } => {
             let m = find(client, &machine).await?;
             let body = json!({ "resourceId": to.to_string() });
             show(printer, &typed(client.patch(&format!("/machines/{}", m.id), &body).await?)?)

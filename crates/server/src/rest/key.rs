@@ -167,6 +167,11 @@ impl TenantKey {
         Ok(Self(secret))
     }
 
+    /// What names of the tenant are replaced with in the central store.
+    pub fn pseudonyms(&self) -> crate::central::Pseudonyms {
+        crate::central::Pseudonyms::new(&self.0)
+    }
+
     /// The keys of the tenant's lake.
     pub fn lake(&self) -> Result<LakeKey, KeyError> {
         Ok(LakeKey::new(&self.0)?)

@@ -79,6 +79,7 @@ pub(super) fn intake(
 ) -> Vec<JoinHandle<()>> {
     let (fleet, lake, gateway) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(gateway));
     let metering = Arc::clone(shared);
+    let central = Arc::clone(shared);
     let (kept, cases) = (Arc::clone(shared), Arc::clone(incidents));
     let last = Arc::new(std::sync::Mutex::new((crate::now(), std::time::Instant::now())));
     let mut tasks = vec![
@@ -95,6 +96,10 @@ pub(super) fn intake(
         every(shared, "retention", Duration::from_hours(1), move || {
             let (shared, incidents) = (Arc::clone(&kept), Arc::clone(&cases));
             async move { crate::retention::sweep(&shared, &incidents, crate::now()).await.map(drop) }
+        }),
+        every(shared, "central", Duration::from_hours(1), move || {
+            let shared = Arc::clone(&central);
+            async move { crate::central::export(&shared, crate::now()).await.map(drop) }
         }),
         every(shared, "gateway_certificate", Duration::from_hours(1), move || {
             let gateway = Arc::clone(&gateway);

@@ -5,6 +5,7 @@
 mod access;
 mod case_lists;
 mod cloud_alerts;
+mod central;
 mod cluster;
 mod connect;
 mod core_crash;

@@ -146,3 +146,46 @@ async fn a_plain_lake_of_before_is_found_and_a_geography_may_switch_sealing_off(
     let error = TestServer::start_in(folder, |c| c.object_store = Some(store)).await.unwrap_err();
     assert!(format!("{error:#}").contains("encryption = false"), "{error:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_leaves_for_another_tenant_only_when_every_step_is_done() {
+    use crate::http_house::HttpHouse;
+    use garrison_model::MachineKind;
+    use garrison_server::plane::MachineConnect;
+    use reqwest::Method;
+    let house = HttpHouse::open(None).await;
+    plan_on(&house.server).await;
+    let shared = &house.server.server.shared;
+    let resource = format!(
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/web/providers/Garrison.HybridCompute/machines/www1"
+    );
+    let new = MachineConnect {
+        resource_id: resource.parse().unwrap(),
+        kind: MachineKind::Hybrid,
+        identity: Some("key".to_owned()),
+        hardware: "hardware".to_owned(),
+        tags: Default::default(),
+        system: Default::default(),
+        connector_version: "1.0".to_owned(),
+        geography: None,
+    };
+    let now = garrison_server::now();
+    let mut change = shared.plane.change(&shared.tenant, "test", now).await.unwrap();
+    let made = change.machine_connect(&new).await.unwrap();
+    change.commit().await.unwrap();
+    let path = format!("/api/v1/machines/{}/leaving", made.id);
+    assert_eq!(house.call(Method::GET, &path, None).await.0, 400);
+    let own = house.get(&format!("{path}?toTenant=default")).await;
+    assert_eq!((&own["ready"], &own["steps"][0]["done"]), (&json!(false), &json!(false)), "{own}");
+    let other = format!("{path}?toTenant=acme");
+    let view = house.get(&other).await;
+    assert_eq!(view["ready"], json!(true), "{view}");
+    let (code, shown, _) = house.terminal(&["machine", "move", "www1", "--to-tenant", "default", "--plan"]);
+    assert!(code == 1 && shown.contains("OffBoarded"), "{shown}");
+    let (status, refused) = house.post(&format!("{path}?toTenant=default"), &json!({})).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("step_open")), "{refused}");
+    let (code, shown, words) = house.terminal(&["machine", "move", "www1", "--to-tenant", "acme"]);
+    assert_eq!(code, 0, "{shown}{words}");
+    assert_eq!(house.call(Method::GET, &other, None).await.0, 404);
+    house.server.stop().await.unwrap();
+}
