@@ -34,9 +34,24 @@ const PSEUDONYM_BYTES: usize = 16;
 /// Columns that are read, where a table has them.
 const COLUMNS: [&str; 5] = ["DeviceId", "SHA256", "FileName", "FolderPath", "AccountName"];
 /// Folders that may be named, the longer before the shorter.
-const FOLDERS: &[&str] =
-    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/usr/lib", "/usr", "/sbin", "/bin", "/lib", "/opt",
-        "/etc", "/var", "/tmp", "/dev/shm", "/boot", "/run"];
+const FOLDERS: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr",
+    "/sbin",
+    "/bin",
+    "/lib",
+    "/opt",
+    "/etc",
+    "/var",
+    "/tmp",
+    "/dev/shm",
+    "/boot",
+    "/run",
+];
 /// What lies in a user's folder.
 const OF_USERS: &[&str] = &["/home", "/root", "/export/home", "/users", "/var/home"];
 
@@ -128,7 +143,7 @@ struct Seen {
 
 /// A line of the store. The order of the fields is part of the format.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "kind")]
 enum Line<'a> {
     /// What the file is about.
     Day { version: u32, geography: &'a str, tenant: &'a str, day: &'a str, files_left_out: u64 },
@@ -199,8 +214,8 @@ fn day_text(
     let (mut files, mut left_out): (BTreeMap<String, Seen>, u64) = (BTreeMap::new(), 0);
     let mut tables: Vec<(&str, u64, usize)> = Vec::new();
     for table in garrison_telemetry::tables() {
-        let has = |name: &&str| table.columns.iter().any(|column| column.name == *name);
-        let columns: Vec<String> = COLUMNS.iter().filter(|name| has(name)).map(|name| (*name).to_owned()).collect();
+        let has = |name: &&'static str| table.columns.iter().any(|column| column.name == *name);
+        let columns: Vec<String> = COLUMNS.iter().filter(|&name| has(name)).map(|name| (*name).to_owned()).collect();
         if columns.is_empty() {
             continue;
         }
@@ -209,9 +224,9 @@ fn day_text(
         for batch in lake.scan(request)? {
             let batch = batch?;
             let text = COLUMNS.map(|name| batch.column_by_name(name).and_then(TextColumn::new));
-            let [device, sha256, name, path, account] = &text;
-            let cell = |column: &Option<TextColumn<'_>>, row: usize| {
-                column.as_ref().and_then(|c| c.get(row)).filter(|text| !text.is_empty()).map(str::to_owned)
+            let [device, sha256, name, path, account] = text.each_ref().map(Option::as_ref);
+            let cell = |column: Option<&TextColumn<'_>>, row: usize| {
+                column.and_then(|c| c.get(row)).filter(|text| !text.is_empty()).map(str::to_owned)
             };
             for row in 0..batch.num_rows() {
                 rows += 1;

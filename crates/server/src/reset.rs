@@ -161,7 +161,9 @@ impl Reset {
 
     fn place(&self, tenant: &TenantId) -> Result<Place, ResetError> {
         place_of(&self.data, tenant)?.ok_or_else(|| {
-            ResetError::Refused("`keys/places.json` does not say where the tenant rests; start the server once".to_owned())
+            ResetError::Refused(
+                "`keys/places.json` does not say where the tenant rests; start the server once".to_owned(),
+            )
         })
     }
 
@@ -181,7 +183,9 @@ impl Reset {
                 .map_err(|_| ResetError::Refused(format!("`{}` cannot be read", path.display())))?;
             if begun.record.scope.tenant != tenant.as_str() || begun.record.scope.to != to.as_str() {
                 let (of, into) = (&begun.record.scope.tenant, &begun.record.scope.to);
-                return Err(ResetError::Refused(format!("a reset of tenant `{of}` to {into} was begun; finish it first")));
+                return Err(ResetError::Refused(format!(
+                    "a reset of tenant `{of}` to {into} was begun; finish it first"
+                )));
             }
             begun
         } else {

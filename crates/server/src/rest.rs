@@ -124,4 +124,3 @@ fn places_write(data: &Path, tenant: &TenantId, place: &Place) -> Result<(), Res
 pub fn place_of(data: &Path, tenant: &TenantId) -> Result<Option<Place>, RestError> {
     Ok(places_read(data)?.tenants.remove(tenant.as_str()))
 }
-

@@ -187,8 +187,7 @@ pub async fn sweep(shared: &Shared, incidents: &Incidents, now: Micros) -> Resul
     let (alerts, cases) = incidents.expire(portal).await?;
     let runs = crate::detection::expire::expire(&shared.db, &shared.tenant, portal).await?;
     let devices = shared.fleet.forget_silent(before(now, days.inactive_device_days)).await?;
-    let swept =
-        Swept { rows: done.rows_expired, files: done.files_expired, alerts, incidents: cases, devices, runs };
+    let swept = Swept { rows: done.rows_expired, files: done.files_expired, alerts, incidents: cases, devices, runs };
     if swept != Swept::default() {
         tracing::info!(?swept, "data that was too old went");
     }

@@ -94,7 +94,9 @@ impl Server {
         let locked = data.clone();
         let lock = tokio::task::spawn_blocking(move || garrison_lake::lock_folder(&locked)).await??;
         if let Some(tenant) = crate::reset::pending(&data) {
-            anyhow::bail!("a reset of tenant `{tenant}` was begun and is not done; run the same `garrison tenant reset` again");
+            anyhow::bail!(
+                "a reset of tenant `{tenant}` was begun and is not done; run the same `garrison tenant reset` again"
+            );
         }
         let db = match &config.database_url {
             Some(url) => Db::open(url).await?,

@@ -40,7 +40,8 @@ pub struct LeavingView {
 async fn look(api: &Api, id: &MachineId, to: Option<&TenantId>) -> Result<(Machine, LeavingView), ApiError> {
     let (shared, now) = (&api.shared, crate::now());
     let machine = shared.plane.machine(&shared.tenant, id, now).await?;
-    let to = to.ok_or_else(|| ApiError::with(Kind::BadQuery, "toTenant: must name the tenant that the machine is to go to"))?;
+    let to = to
+        .ok_or_else(|| ApiError::with(Kind::BadQuery, "toTenant: must name the tenant that the machine is to go to"))?;
     let standing = api.connect.standing(id);
     let days = crate::retention::days(&shared.db, &shared.tenant).await.map_err(|e| ApiError::internal(&e))?;
     let facts = LeavingFacts {

@@ -60,7 +60,10 @@ pub(super) fn key(command: &KeyCommand, globals: &Globals, printer: &Printer) ->
         ("", format!("SELECT * FROM read_parquet('{files}', encryption_config = {{footer_key: 'tenant'}})")),
         ("pyarrow", format!("p = pyarrow.parquet.encryption.create_decryption_properties(base64.b64decode('{text}'))")),
         ("", "pyarrow.parquet.read_table(FILE, decryption_properties=p, partitioning=None)".to_owned()),
-        ("Spark", "a DecryptionPropertiesFactory that answers builder().withFooterKey(key) (data-protection.md)".to_owned()),
+        (
+            "Spark",
+            "a DecryptionPropertiesFactory that answers builder().withFooterKey(key) (data-protection.md)".to_owned(),
+        ),
     ]);
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use super::client::{CliError, Client, query, typed};
 use super::output::{Printer, clean, short_time};
-use clap::{Subcommand, ValueEnum};
 use crate::retention::RetentionDays;
+use clap::{Subcommand, ValueEnum};
 use garrison_model::{GroupName, Page, ResourceGroup, Subscription, SubscriptionId, Tags, Tenant};
 use serde_json::{Value, json};
 

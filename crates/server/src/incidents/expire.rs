@@ -21,9 +21,13 @@ impl Incidents {
         }
         let targets = "(SELECT 'alert/' || id FROM incidents_alert WHERE tenant_id = $1 AND updated < $2)";
         self.said(tx.conn(), targets, before).await?;
-        let alerts =
-            run(tx.conn(), "DELETE FROM incidents_alert WHERE tenant_id = $1 AND updated < $2".to_owned(), tenant, before)
-                .await?;
+        let alerts = run(
+            tx.conn(),
+            "DELETE FROM incidents_alert WHERE tenant_id = $1 AND updated < $2".to_owned(),
+            tenant,
+            before,
+        )
+        .await?;
         let empty = "tenant_id = $1 AND updated < $2 AND id NOT IN (SELECT incident_id FROM incidents_alert WHERE \
                      tenant_id = $1)";
         let targets = format!("(SELECT 'incident/' || CAST(id AS TEXT) FROM incidents_incident WHERE {empty})");

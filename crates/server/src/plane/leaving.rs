@@ -61,7 +61,8 @@ pub fn steps(facts: &LeavingFacts) -> Vec<LeavingStep> {
     let identity = if silent {
         "its connector is not heard of any more; its identity here ends when it leaves".to_owned()
     } else {
-        "its connector is still heard of under its identity here; it is done 15 minutes after the last heartbeat".to_owned()
+        "its connector is still heard of under its identity here; it is done 15 minutes after the last heartbeat"
+            .to_owned()
     };
     let until = crate::shared::rfc3339(facts.kept_until);
     let day = until.split('T').next().unwrap_or_default();
@@ -82,13 +83,17 @@ pub fn steps(facts: &LeavingFacts) -> Vec<LeavingStep> {
             "DataStays",
             true,
             "Its data stays behind",
-            format!("what it sent stays in this tenant, in {}, until {day} at the latest; nothing goes along", facts.geography),
+            format!(
+                "what it sent stays in this tenant, in {}, until {day} at the latest; nothing goes along",
+                facts.geography
+            ),
         ),
         step(
             "NewIdentity",
             true,
             "It gets a new identity there",
-            "once it has left, enrol it with a token of the other tenant: `garrison-connect enrol --token T`".to_owned(),
+            "once it has left, enrol it with a token of the other tenant: `garrison-connect enrol --token T`"
+                .to_owned(),
         ),
     ]
 }

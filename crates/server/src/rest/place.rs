@@ -28,10 +28,7 @@ pub struct Place {
 impl Place {
     /// The place under these roots.
     pub fn under(roots: &Roots, tenant: &TenantId) -> Self {
-        Self {
-            lake: roots.lake.join(tenant.as_str()),
-            key: roots.control.join(tenant.as_str()).join("lake.key"),
-        }
+        Self { lake: roots.lake.join(tenant.as_str()), key: roots.control.join(tenant.as_str()).join("lake.key") }
     }
 
     /// The place of a tenant that has no geography yet, which is also where older versions kept the first tenant.

@@ -35,10 +35,8 @@ pub(crate) fn telling(folder: &Path, text: &str) -> Vec<PathBuf> {
 pub(crate) async fn plan_on(server: &TestServer) {
     let shared = &server.server.shared;
     let id: SubscriptionId = SUBSCRIPTION.parse().unwrap();
-    let new: SubscriptionNew = serde_json::from_value(
-        json!({"id": SUBSCRIPTION, "name": "Production", "location": "westeurope"}),
-    )
-    .unwrap();
+    let new: SubscriptionNew =
+        serde_json::from_value(json!({"id": SUBSCRIPTION, "name": "Production", "location": "westeurope"})).unwrap();
     let mut change = shared.plane.change(&shared.tenant, "test", garrison_server::now()).await.unwrap();
     change.subscription_put(&new).await.unwrap();
     change.plan_set(&id, garrison_model::Plan::P1, None).await.unwrap();
@@ -156,9 +154,8 @@ async fn a_machine_leaves_for_another_tenant_only_when_every_step_is_done() {
     let house = HttpHouse::open(None).await;
     plan_on(&house.server).await;
     let shared = &house.server.server.shared;
-    let resource = format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/web/providers/Garrison.HybridCompute/machines/www1"
-    );
+    let resource =
+        format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/web/providers/Garrison.HybridCompute/machines/www1");
     let new = MachineConnect {
         resource_id: resource.parse().unwrap(),
         kind: MachineKind::Hybrid,

@@ -98,7 +98,8 @@ async fn kept(mut house: HttpHouse) {
         let (status, answer) = house.call(Method::PUT, "/api/v1/tenant/retention", Some(&body)).await;
         assert_eq!((status, answer["title"].as_str().unwrap().starts_with(word)), (400, true), "{answer}");
     }
-    let (code, _, words) = house.terminal(&["tenant", "retention", "--hunting", "30", "--portal", "60", "--cloud-alerts", "60"]);
+    let (code, _, words) =
+        house.terminal(&["tenant", "retention", "--hunting", "30", "--portal", "60", "--cloud-alerts", "60"]);
     assert_eq!(code, 0, "{words}");
     assert_eq!(house.get("/api/v1/tenant/retention").await["huntingDays"], json!(30));
     let lines: Vec<Value> = house.rows(all).await.iter().map(|r| r["ProcessCommandLine"].clone()).collect();
