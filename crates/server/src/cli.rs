@@ -21,8 +21,8 @@ mod package;
 mod plan;
 mod query;
 mod recommendation;
-mod rollout;
 mod rest;
+mod rollout;
 mod rule;
 mod status;
 mod subscription;
@@ -171,6 +171,7 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         && let Some(done) = package::offline(command, globals)
     {
         return done;
+    }
     if let Command::Tenant(subscription::TenantCommand::Key(command)) = &command {
         return rest::key(command, globals, &Printer::new(globals.output));
     }

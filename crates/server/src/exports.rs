@@ -85,6 +85,7 @@ macro_rules! word_list {
                 match self { $(Self::$word => stringify!($word)),+ }
             }
 
+            #[allow(dead_code, reason = "one of the lists is only ever written")]
             fn read(text: &str) -> Result<Self, ExportError> {
                 [$(Self::$word),+].into_iter().find(|w| w.as_str() == text).ok_or(ExportError::Stored)
             }

@@ -21,7 +21,7 @@ impl From<RetentionError> for ApiError {
 /// Days that data is kept.
 #[utoipa::path(get, path = "/tenant/retention", tag = "plane", responses((status = 200, body = RetentionDays)))]
 pub async fn retention_get(State(api): State<Api>) -> Result<Json<RetentionDays>, ApiError> {
-    Ok(Json(retention::days(&api.shared.db, &api.shared.tenant).await?))
+    Ok(Json(retention::days(&api.shared.db, &api.shared.tenant).await.map_err(crate::db::DbError::from)?))
 }
 
 /// Sets them; what is left out gets its default. What is too old by then goes within the hour and does not come back.

@@ -216,7 +216,7 @@ mod tests {
         );
         assert_eq!(event["finding_info"]["attacks"][0]["technique"]["uid"], "T1059.004");
         assert_eq!((&event["metadata"]["version"], &event["metadata"]["uid"]), (&"1.3.0".into(), &"a1@5".into()));
-        assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+        assert_eq!(line.split(|b| *b == b'\n').count(), 2);
         let mut closed = record();
         closed.status = "Resolved".to_owned();
         assert_eq!(serde_json::from_slice::<Value>(&ocsf(&closed)).unwrap()["type_uid"], 200_403);

@@ -107,8 +107,8 @@ pub fn inventory(text: &str) -> Result<Vec<Host>, Vec<String>> {
     }
     let mut keys: Vec<String> = hosts.iter().map(Host::key).collect();
     keys.sort();
-    if let Some(twice) = keys.windows(2).find(|w| w[0] == w[1]) {
-        problems.push(format!("{} is there twice", twice[0]));
+    if let Some((twice, _)) = keys.iter().zip(keys.iter().skip(1)).find(|(one, next)| one == next) {
+        problems.push(format!("{twice} is there twice"));
     }
     if problems.is_empty() { Ok(hosts) } else { Err(problems) }
 }

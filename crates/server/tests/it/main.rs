@@ -4,8 +4,8 @@
 
 mod access;
 mod case_lists;
-mod cloud_alerts;
 mod central;
+mod cloud_alerts;
 mod cluster;
 mod connect;
 mod core_crash;

@@ -122,7 +122,7 @@ pub fn check(table: &Table) -> Vec<Finding> {
             }
             None if name.starts_with("x_") && name.len() > 2 => {}
             None => {
-                findings.push(whole(name, "column-unknown", "no column of FOCUS 1.0, and custom ones begin with `x_`"))
+                findings.push(whole(name, "column-unknown", "no column of FOCUS 1.0, and custom ones begin with `x_`"));
             }
         }
     }
