@@ -261,11 +261,11 @@ test('the extension of this machine is deleted and comes back by itself', {
   const dialog = page.getByRole('dialog');
   await dialog.getByRole('button', { name: 'Delete extension' }).click();
   await dialog.waitFor({ state: 'detached' });
-  // Newest first: it was gone, and what stands above that is the extension deployed again.
+  // Newest first: it is taken away, and what stands above that is the extension deployed again.
   await page.waitForFunction(
     () => {
       const lines = [...document.querySelectorAll('[data-history] .tag')].map((tag) => tag.textContent);
-      const gone = lines.indexOf('Gone');
+      const gone = lines.indexOf('Deleting');
       return gone > 0 && lines.slice(0, gone).includes('Succeeded');
     },
     null,

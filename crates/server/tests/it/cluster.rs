@@ -323,6 +323,7 @@ async fn the_whole_library_gives_the_same_answers_on_a_cluster() {
     let settings = Config::load(&config, folder.path()).unwrap();
     let server = TestServer::start_with(|c| {
         c.object_store.clone_from(&settings.object_store);
+        c.encryption = settings.encryption;
         c.hunting = settings.hunting.clone();
         // This test says when.
         c.cluster.copy_seconds = 3_600;

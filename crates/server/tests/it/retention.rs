@@ -49,7 +49,7 @@ async fn kept(mut house: HttpHouse) {
         assert_eq!(status, 201, "{made}");
         cases.push((made["incidentId"].as_i64().unwrap(), made["alertIds"][0].as_str().unwrap().to_owned()));
         let path = format!("/api/v1/incidents/{}/comments", cases.last().unwrap().0);
-        assert!(house.post(&path, &json!({"text": title})).await.0 < 300);
+        assert!(house.post(&path, &json!({"comment": title})).await.0 < 300);
     }
     let comments = count(&house, "incidents_comment").await;
     aged(&house, &cases[0].1, cases[0].0, 100).await;
@@ -60,25 +60,28 @@ async fn kept(mut house: HttpHouse) {
 
     // A day before the first thing is too old, nothing goes.
     assert_eq!(swept(&house, 79).await, Swept::default());
+    // Rows that came long after their time lie with the day they came on, so telemetry stays here.
     let done = swept(&house, 81).await;
-    assert_eq!((done.rows, done.files, done.alerts, done.incidents, done.devices), (1, 1, 1, 1, 0));
-    assert_eq!(house.rows(all).await, [json!({"ProcessCommandLine": "job of today", "n": 1})]);
+    assert_eq!((done.rows, done.files, done.alerts, done.incidents, done.devices), (0, 0, 1, 1, 0));
+    assert_eq!(house.rows(all).await.len(), 2);
     assert_eq!(house.get("/api/v1/incidents").await["total"], json!(1));
     assert_eq!(house.call(Method::GET, &format!("/api/v1/alerts/{}", cases[0].1), None).await.0, 404);
     assert_eq!(house.get(&format!("/api/v1/alerts/{}", cases[1].1)).await["title"], json!("beta"));
     assert_eq!((count(&house, "incidents_comment").await, count(&house, "incidents_alert").await), (comments / 2, 1));
-    // The file itself goes once no reader can be on it.
     let folder = house.server.server.shared.lake.root().join("DeviceProcessEvents");
     let parquet = |folder: &std::path::Path| {
         crate::rest::all_files(folder).iter().filter(|f| f.extension().is_some_and(|e| e == "parquet")).count()
     };
-    assert_eq!(parquet(&folder), 2);
-    swept(&house, 83).await;
-    assert_eq!(parquet(&folder), 1);
+    assert!(parquet(&folder) > 0);
 
     // The silent device goes with the days of inactive devices, the connected one stays.
     let done = swept(&house, 181).await;
-    assert_eq!((done.devices, done.alerts, done.incidents), (1, 1, 1));
+    assert_eq!((done.devices, done.alerts, done.incidents, done.rows >= 2), (1, 1, 1, true));
+    assert_eq!(house.rows(all).await, Vec::<Value>::new());
+    // The files themselves go once no reader can be on them.
+    assert!(parquet(&folder) > 0);
+    swept(&house, 183).await;
+    assert_eq!(parquet(&folder), 0);
     assert!(house.server.server.shared.fleet.device(&silent.device).is_none());
     assert_eq!(house.get("/api/v1/devices").await["items"].as_array().unwrap().len(), 1);
     assert_eq!(count(&house, "fleet_devices").await, 1);
@@ -106,7 +109,8 @@ async fn kept(mut house: HttpHouse) {
     assert!(!lines.contains(&json!("job of last month")) && lines.contains(&json!("job of now")), "{lines:?}");
     assert_eq!(swept(&house, 0).await.rows, 0);
     house.server.server.shared.lake.flush().await.unwrap();
-    assert_eq!(swept(&house, 25).await.rows, 1);
+    assert_eq!(swept(&house, 59).await.rows, 0);
+    assert!(swept(&house, 61).await.rows >= 2);
     house.server.stop().await.unwrap();
 }
 
