@@ -142,7 +142,7 @@ test('a plan is switched on after its preview, and the connector is told to inst
   await dialog.waitFor({ state: 'detached' });
   await row.getByText('30 days left').waitFor();
   await page.goto(`${base}/machines?q=${host}`);
-  await page.getByRole('link', { name: host }).click();
+  await page.getByRole('link', { name: host, exact: true }).click();
   await page
     .locator('[data-extension="Sensor.Linux"]')
     .getByText(/Succeeded|Failed/)

@@ -103,16 +103,7 @@ fn live() -> Done {
         if let Some(machine) = stage.machine() {
             c.env("GARRISON_MACHINE", machine);
         }
-        run("console: live in the browser", &mut c)?;
-        let mut c = npm(&["run", "--silent", "e2e:plane"]);
-        c.env("GARRISON_CONSOLE_URL", stage.sign_in_link()?)
-            .env("GARRISON_CONNECT", stage.program("garrison-connect"))
-            .env("GARRISON_GATEWAY", stage.gateway())
-            .env("GARRISON_DATABASE", stage.folder().join("server/control.db"));
-        if let Some(machine) = stage.machine() {
-            c.env("GARRISON_MACHINE", machine);
-        }
-        run("console: the cloud plane live in the browser", &mut c)
+        run("console: live in the browser", &mut c)
     });
     let shown = stage.incident().and_then(|id| stage.garrison(&["incident", "show", &id.to_string()]));
     let stopped = stage.stop();

@@ -32,7 +32,10 @@ async fn no_name_of_any_table_is_in_the_central_store_or_another_geography() {
     for table in garrison_telemetry::tables() {
         let mut row = Map::new();
         for column in table.columns {
-            if column.name == "SHA256" {
+            if column.name == "ActionType" {
+                // The Delta log holds its bounds, which are not sealed and name nobody.
+                row.insert("ActionType".into(), json!("Seen"));
+            } else if column.name == "SHA256" {
                 row.insert("SHA256".into(), json!("cd".repeat(32)));
             } else if column.name == "FolderPath" {
                 row.insert("FolderPath".into(), json!(format!("/home/{PLANTED}/bin")));
