@@ -689,7 +689,8 @@ impl Accumulator for Ranks {
             return exec_err!("the state of a percentile is not two lists");
         };
         for row in 0..values.len() {
-            if values.is_null(row) || weights.is_null(row) {
+            // A part without rows never saw the rank: what it says of it is nobody's.
+            if values.is_null(row) || weights.is_null(row) || values.value_length(row) == 0 {
                 continue;
             }
             let (value, weight) = (values.value(row), weights.value(row));

@@ -45,7 +45,7 @@ const AT_ONCE: usize = 3;
 /// What the library does not use: everything that travels in its own way.
 const MORE: &[&str] = &[
     "DeviceProcessEvents | summarize count() by FileName | sort by count_ desc, FileName asc",
-    "DeviceProcessEvents | summarize dcount(ProcessId), max(ProcessId), arg_max(ProcessId, FileName)",
+    "DeviceProcessEvents | summarize dcount(ProcessId), percentile(ProcessId, 90), arg_max(ProcessId, FileName)",
     "DeviceProcessEvents | parse ProcessCommandLine with first ' ' rest | summarize n = count() by first",
     "DeviceProcessEvents | parse-kv ProcessCommandLine as (config: string) with (pair_delimiter=' ', kv_delimiter='=') \
      | summarize n = count() by config",
