@@ -34,6 +34,8 @@ pub struct Fleet {
     db: Db,
     tenant: TenantId,
     inactive_after: Duration,
+    /// The tenant was reset then: what was issued before lets in no device that is not known.
+    cutoff: Micros,
     devices: Mutex<HashMap<DeviceId, Entry>>,
     connected: AtomicUsize,
     changes: broadcast::Sender<DeviceId>,
@@ -43,14 +45,22 @@ impl Fleet {
     /// Reads all devices.
     pub async fn open(db: Db, tenant: TenantId, inactive_after: Duration) -> Result<Self, DbError> {
         let devices = store::load(&db).await?.into_iter().map(|r| (r.id.clone(), Entry::new(r))).collect();
+        let cutoff = store::cutoff(&db, &tenant).await?;
         Ok(Self {
             db,
             tenant,
             inactive_after,
+            cutoff,
             devices: Mutex::new(devices),
             connected: AtomicUsize::new(0),
             changes: broadcast::channel(CHANGES_MAX).0,
         })
+    }
+
+    /// From now on, a certificate that was issued before this moment is worth nothing for a device that is not known.
+    /// For a tenant that is reset, while no server runs: a running one has read the moment before.
+    pub async fn shut_out(db: &Db, tenant: &TenantId, moment: Micros) -> Result<(), DbError> {
+        store::cutoff_set(db, tenant, moment).await
     }
 
     /// Held for moments only, never across an await.

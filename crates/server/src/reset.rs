@@ -14,6 +14,7 @@ pub use record::{Broken, Record, Scope, Signed, StepDone, verify};
 
 use crate::config::Config;
 use crate::db::{Db, DbError};
+use crate::fleet::Fleet;
 use crate::identity::keys::{private_file_write, signing_key_read};
 use crate::plane::{Geographies, Plane, PlaneError};
 use crate::rest::{Place, TenantKey, place_of};
@@ -272,6 +273,7 @@ impl Reset {
             }
             Step::Anew => {
                 self.plane.tenant_anew(tenant, to, now).await?;
+                Fleet::shut_out(&self.db, tenant, now).await?;
                 self.db.sync().await?;
                 Ok(format!("the tenant was made in {to}; its key is made when the server starts"))
             }

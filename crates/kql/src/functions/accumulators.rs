@@ -883,3 +883,41 @@ impl Accumulator for OneRow {
         self.offer(columns, |row| found.is_valid(row) && found.value(row))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One part's state, over these values.
+    fn part(values: Vec<i64>, several: Option<&str>) -> Vec<ArrayRef> {
+        let count = values.len();
+        let mut ranks = Ranks::new(DataType::Int64, several.map(|_| String::new())).unwrap();
+        if count > 0 {
+            let mut arguments: Vec<ArrayRef> =
+                vec![Arc::new(Int64Array::from(values)), Arc::new(Int64Array::from(vec![1; count]))];
+            match several {
+                None => arguments.push(Arc::new(Float64Array::from(vec![90.0; count]))),
+                Some(json) => {
+                    arguments.push(Arc::new(StringArray::from(vec![json; count])));
+                    arguments.push(Arc::new(StringArray::from(vec!["long"; count])));
+                }
+            }
+            ranks.update_batch(&arguments).unwrap();
+        }
+        ranks.state().unwrap().iter().map(|value| value.to_array().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_part_without_rows_changes_no_rank_whichever_comes_first() {
+        for (several, expected) in
+            [(None, ScalarValue::Int64(Some(9))), (Some("[90]"), ScalarValue::Utf8(Some("[9]".to_owned())))]
+        {
+            let (rows, nothing) = (part((1..=10).collect(), several), part(Vec::new(), several));
+            for order in [[&rows, &nothing], [&nothing, &rows]] {
+                let mut whole = Ranks::new(DataType::Int64, several.map(|_| String::new())).unwrap();
+                order.iter().for_each(|state| whole.merge_batch(state).unwrap());
+                assert_eq!(whole.evaluate().unwrap(), expected, "{several:?}");
+            }
+        }
+    }
+}

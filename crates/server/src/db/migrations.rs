@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = migrations![
     41 "0041_rollouts",
     50 "0050_access",
     60 "0060_retention",
+    61 "0061_fleet_cutoff",
     70 "0070_recommend",
     71 "0071_reach",
     80 "0080_exports",

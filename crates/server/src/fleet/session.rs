@@ -4,7 +4,7 @@ use super::record::{Entry, Facts, bounded, bounded_list, sight_from_claims};
 use super::{Fleet, store};
 use crate::db::DbError;
 use garrison_model::{DeviceId, Micros};
-use garrison_wire::identity::PeerIdentity;
+use garrison_wire::identity::{DEVICE_VALIDITY, PeerIdentity};
 use garrison_wire::v1;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Drop for SessionGuard {
 impl Fleet {
     /// Makes sure that the device of a verified certificate is known. Our CA signed it, so the device was enrolled; if
     /// the database does not know it, a power cut took its last commits or a backup was restored, and it is taken in
-    /// again.
+    /// again; but not where the tenant was reset after the certificate was issued.
     pub(super) async fn adopt(&self, peer: &PeerIdentity, ip: Option<IpAddr>, now: Micros) -> Result<(), Denied> {
         if peer.tenant != self.tenant {
             return Err(Denied::Revoked);
@@ -74,6 +74,11 @@ impl Fleet {
             Some(true) => return Err(Denied::Revoked),
             Some(false) => return Ok(()),
             None => {}
+        }
+        // A certificate does not say when it was issued, but all last equally long.
+        let lasts = i64::try_from(DEVICE_VALIDITY.as_secs()).unwrap_or(i64::MAX);
+        if peer.not_after.saturating_sub(lasts) <= self.cutoff.0 / 1_000_000 {
+            return Err(Denied::Revoked);
         }
         let record = self.new_record(peer.device.clone(), ip, now);
         let mut tx = self.db.write().await?;

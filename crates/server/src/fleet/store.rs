@@ -191,6 +191,31 @@ pub(super) async fn forget(connection: &mut AnyConnection, id: &DeviceId, before
     Ok(done.rows_affected())
 }
 
+/// From when on a certificate must be for a device that is not known to be taken in; 0 if the tenant was never reset.
+pub(super) async fn cutoff(db: &Db, tenant: &TenantId) -> Result<Micros, DbError> {
+    let found = sqlx::query_scalar("SELECT issued_before FROM fleet_cutoffs WHERE tenant_id = $1")
+        .bind(tenant.as_str().to_owned())
+        .fetch_optional(db.pool())
+        .await
+        .map_err(DbError::step("read when the tenant was reset"))?;
+    Ok(Micros(found.unwrap_or(0)))
+}
+
+/// Sets it.
+pub(super) async fn cutoff_set(db: &Db, tenant: &TenantId, moment: Micros) -> Result<(), DbError> {
+    let mut tx = db.write().await?;
+    sqlx::query(
+        "INSERT INTO fleet_cutoffs (tenant_id, issued_before) VALUES ($1, $2)
+         ON CONFLICT (tenant_id) DO UPDATE SET issued_before = $2",
+    )
+    .bind(tenant.as_str().to_owned())
+    .bind(moment.0)
+    .execute(tx.conn())
+    .await
+    .map_err(DbError::step("write when the tenant was reset"))?;
+    tx.commit().await
+}
+
 /// Forgets certificates that ended long ago.
 pub(super) async fn certificate_sweep(connection: &mut AnyConnection, before: i64) -> Result<(), DbError> {
     sqlx::query("DELETE FROM fleet_certificates WHERE not_after < $1")

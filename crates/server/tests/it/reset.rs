@@ -81,7 +81,7 @@ async fn moved(database: Option<String>) {
     let refused = program(&["tenant", "reset", "verify", forged.to_str().unwrap()]);
     assert_eq!(refused.status.code(), Some(1));
 
-    // It starts anew: another key, no rows, no devices.
+    // It starts anew: another key, no rows, and the old sensor is a stranger.
     let server = TestServer::start_in(folder.take().unwrap(), |c| c.database_url = database.clone()).await.unwrap();
     let found = server.server.shared.plane.tenant(&tenant).await.unwrap();
     assert_eq!(found.geography, uk);
@@ -89,6 +89,8 @@ async fn moved(database: Option<String>) {
     assert!(new.lake.starts_with(data.join("geographies/uk")));
     assert_ne!(std::fs::read(&new.key).unwrap(), kept_key);
     assert!(server.stored("DeviceProcessEvents", &identity.device).unwrap().is_empty());
+    assert_eq!(server.server.shared.fleet.count(), 0);
+    assert!(TestSensor::connect(identity, server.gateway(), boot(2)).await.is_err());
     assert_eq!(server.server.shared.fleet.count(), 0);
     server.stop().await.unwrap();
 }
