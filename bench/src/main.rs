@@ -1,5 +1,6 @@
 //! Benchmarks that stand alone. A benchmark prints its figures with the machine's load; it is never a test.
 
+mod connectors;
 mod data;
 mod detect;
 mod events;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: garrison-bench detect [--rows N] [--rounds N] [--seed N]
        garrison-bench ingest [--sensors N] [--seconds N] [--rows N]
        garrison-bench fleet [--sensors N] [--seconds N]
+       garrison-bench fleet --connectors N
        garrison-bench latency [--count N]
        garrison-bench sensor [--seconds N] [--rounds N] [--loops N]
        garrison-bench hunt [--rows N] [--rounds N] [--seed N] [--analysts N] [--only NAME] [--explain] [--set KEY=VALUE,…]";
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.first().map(String::as_str) {
         Some("detect") => detect::run(option("--rows", 200_000), option("--rounds", 5), option("--seed", 42) as u64),
         Some("ingest") => ingest::run(option("--sensors", 100), option("--seconds", 20) as u64, option("--rows", 1000)),
+        Some("fleet") if option("--connectors", 0) > 0 => connectors::run(option("--connectors", 0)),
         Some("fleet") => fleet::run(option("--sensors", 10_000), option("--seconds", 60) as u64),
         Some("latency") => latency::run(option("--count", 200)),
         Some("hunt") => hunt::run(&hunt::Options {

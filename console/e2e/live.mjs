@@ -4,7 +4,8 @@
 //   GARRISON_CONSOLE_URL   the one-time sign-in link that the server printed (http://HOST:PORT/sign-in?link=…)
 //   GARRISON_ATTACK        a shell command that causes an incident; run when the queue is open. Without it the test
 //                          waits for an incident to come from elsewhere
-//   GARRISON_MACHINE       name of a connected machine that has the sensor: its extension is deleted and seen to come back
+//   GARRISON_MACHINE       name of a connected machine that has the sensor: an alert is walked from its cloud view to the
+//                          process tree and back
 //   GARRISON_WAIT_SECONDS  how long the incident may take, default 90
 //   GARRISON_SHOTS         a folder for pictures
 import assert from 'node:assert/strict';
@@ -248,30 +249,40 @@ test('every page is whole and has no serious finding of axe, in light and dark',
   clean();
 });
 
-test('the extension of this machine is deleted and comes back by itself', {
+test('an alert leads from the cloud view to its process tree, and back to its machine', {
   skip: skip || (process.env.GARRISON_MACHINE ? false : 'skipped because GARRISON_MACHINE is not set'),
-  timeout: 300_000,
+  timeout: WAIT + 60_000,
 }, async () => {
-  const name = process.env.GARRISON_MACHINE;
-  await page.goto(`${base}/machines?q=${name}`);
-  await page.getByRole('link', { name, exact: true }).click();
-  const state = page.locator('[data-extension="Sensor.Linux"]');
-  await state.getByText('Succeeded').first().waitFor();
-  await page.getByRole('button', { name: 'Delete extension' }).click();
-  const dialog = page.getByRole('dialog');
-  await dialog.getByRole('button', { name: 'Delete extension' }).click();
-  await dialog.waitFor({ state: 'detached' });
-  // Newest first: it is taken away, and what stands above that is the extension deployed again.
-  await page.waitForFunction(
-    () => {
-      const lines = [...document.querySelectorAll('[data-history] .tag')].map((tag) => tag.textContent);
-      const gone = lines.indexOf('Deleting');
-      return gone > 0 && lines.slice(0, gone).includes('Succeeded');
+  const machine = process.env.GARRISON_MACHINE;
+  await page.goto(`${base}/machines?q=${machine}`);
+  await page.getByRole('link', { name: machine, exact: true }).click();
+  await page.getByRole('button', { name: 'Cloud alerts' }).click();
+  const grid = page.locator('[data-grid=cloud-alerts]');
+  const alerts = await page.evaluate(async () => (await (await fetch('/api/v1/cloud/alerts?limit=500')).json()).items);
+  const mine = alerts.filter((a) => a.resourceId.endsWith(`/machines/${machine}`));
+  assert.ok(mine.length > 0, 'no alert of the machine is in the cloud view');
+  // One that is about a process: the others have no tree.
+  const trees = await page.evaluate(
+    async (ids) => {
+      const found = [];
+      for (const id of ids) if ((await fetch(`/api/v1/alerts/${id}/tree`)).ok) found.push(id);
+      return found;
     },
-    null,
-    { timeout: 240_000 },
+    mine.map((a) => a.id),
   );
-  await state.getByText('Succeeded').first().waitFor();
-  await shot('extension');
+  browser.problems();
+  assert.ok(trees.length > 0, 'no alert of the machine has a process tree');
+  const row = grid.locator(`[data-key="${trees[0]}"]`);
+  await row.waitFor();
+  await shot('cloud-alerts');
+  await row.getByRole('link').first().click();
+  await page.waitForURL(new RegExp(`/alerts/${trees[0]}`));
+  await page.getByRole('tree').getByRole('treeitem').first().waitFor();
+  await shot('process-tree');
+  await page.getByRole('button', { name: 'Cloud view' }).click();
+  await page.waitForURL(/cloud-alerts\?.*resource=/);
+  const pane = page.getByRole('complementary', { name: 'Cloud alert' });
+  await pane.getByRole('link', { name: machine, exact: true }).waitFor();
+  await shot('back');
   clean();
 });

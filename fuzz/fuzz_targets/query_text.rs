@@ -5,18 +5,53 @@ use garrison_kql::{Catalog, Column, Context, TableShape, Type, analyze, complete
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 
-/// One table without rows: nothing is run.
+/// Tables without rows: nothing is run. Those of devices are there so that the library's queries, which the texts are made
+/// from, pass the binder.
 struct Tables;
+
+/// Columns of text of every table.
+const TEXTS: &[&str] = &[
+    "a",
+    "AccountName",
+    "ActionType",
+    "DeviceId",
+    "DeviceName",
+    "FileName",
+    "FolderPath",
+    "InitiatingProcessAccountName",
+    "InitiatingProcessCommandLine",
+    "InitiatingProcessFileName",
+    "InitiatingProcessFolderPath",
+    "InitiatingProcessParentFileName",
+    "LogonType",
+    "ProcessCommandLine",
+    "RemoteIP",
+    "RemoteUrl",
+    "SHA256",
+];
+/// Columns of numbers, then of other types.
+const LONGS: &[&str] =
+    &["n", "ProcessId", "InitiatingProcessId", "InitiatingProcessParentId", "RemotePort", "ReportId"];
+const OTHERS: &[(&str, Type)] = &[
+    ("t", Type::Datetime),
+    ("Timestamp", Type::Datetime),
+    ("ProcessCreationTime", Type::Datetime),
+    ("d", Type::Dynamic),
+    ("AdditionalFields", Type::Dynamic),
+];
+const NAMES: &[&str] =
+    &["T", "DeviceProcessEvents", "DeviceNetworkEvents", "DeviceFileEvents", "DeviceLogonEvents", "DeviceEvents"];
 
 impl Catalog for Tables {
     fn names(&self) -> Vec<String> {
-        vec!["T".to_owned()]
+        NAMES.iter().map(ToString::to_string).collect()
     }
 
     fn shape(&self, table: &str) -> Option<Arc<TableShape>> {
-        let columns = [("a", Type::Text), ("n", Type::Long), ("t", Type::Datetime), ("d", Type::Dynamic)];
-        let columns = columns.into_iter().map(|(name, kind)| Column::new(name, kind)).collect();
-        (table == "T").then(|| Arc::new(TableShape { name: "T".to_owned(), columns }))
+        let texts = TEXTS.iter().map(|name| (*name, Type::Text));
+        let columns = texts.chain(LONGS.iter().map(|name| (*name, Type::Long))).chain(OTHERS.iter().copied());
+        let columns = columns.map(|(name, kind)| Column::new(name, kind)).collect();
+        NAMES.contains(&table).then(|| Arc::new(TableShape { name: table.to_owned(), columns }))
     }
 
     fn provider(&self, _table: &str) -> Option<Arc<dyn datafusion::catalog::TableProvider>> {

@@ -85,6 +85,21 @@ fn console() -> Done {
     Ok(())
 }
 
+/// The cloud plane in a real browser: a machine is connected from the console, and its sensor comes, goes and is billed.
+fn live_plane() -> Done {
+    let stage = stage::Stage::build_and_serve()?;
+    let tested = stage.sign_in_link().and_then(|link| {
+        let mut c = npm(&["run", "--silent", "e2e:plane"]);
+        c.env("GARRISON_CONSOLE_URL", link).env("GARRISON_GATEWAY", stage.gateway());
+        c.env("GARRISON_CONNECT", stage.program("garrison-connect"));
+        c.env("GARRISON_DATABASE", stage.folder().join("server/control.db"));
+        run("console: the cloud plane live in the browser", &mut c)
+    });
+    let stopped = stage.stop();
+    tested?;
+    stopped
+}
+
 /// The real thing in a real browser: server, sensor, attack, console.
 fn live() -> Done {
     if find("node").is_none() || find("chromium").is_none() {
@@ -94,6 +109,7 @@ fn live() -> Done {
     if !root().join("console/node_modules").exists() {
         console_packages()?;
     }
+    live_plane()?;
     let stage = stage::Stage::build_and_start()?;
     let attack = target().join("debug/xtask").display().to_string();
     let tested = stage.clear_queue().and_then(|()| stage.sign_in_link()).and_then(|link| {

@@ -23,16 +23,20 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the programs, starts the server, connects this machine and switches a plan on, so that the sensor comes by
-    /// itself. On a machine that is not supported, or that nothing names, the sensor is started by hand.
-    pub fn build_and_start() -> Done<Self> {
+    /// Builds the programs and starts the server, which has the sensor as a signed package.
+    pub fn build_and_serve() -> Done<Self> {
         // All of the workspace, as the tests build it: a part of it would be built anew with other features.
         let args = ["build", "--workspace", "--bins"];
         run("building (the first time this takes several minutes)", cargo().args(args))?;
         let programs = target().join("debug");
-        let folder = folder()?;
-        connected::package_lay(&programs, &folder)?;
-        let mut stage = Self::start(&programs)?;
+        connected::package_lay(&programs, &folder()?)?;
+        Self::start(&programs)
+    }
+
+    /// The same, with this machine connected and a plan switched on, so that the sensor comes by itself. On a machine that
+    /// is not supported, or that nothing names, the sensor is started by hand.
+    pub fn build_and_start() -> Done<Self> {
+        let mut stage = Self::build_and_serve()?;
         let named = std::fs::read_to_string("/etc/machine-id").is_ok_and(|id| !id.trim().is_empty());
         if named {
             stage.connect_machine()?;
@@ -65,16 +69,32 @@ impl Stage {
             sensor: placeholder()?,
             connected: None,
         };
-        let addresses = wait_for(Duration::from_secs(30), || {
-            let text = std::fs::read_to_string(data.join("run/addresses.json")).ok()?;
-            Some((json_text(&text, "http")?, json_text(&text, "gateway")?))
-        });
-        let Some((http, gateway)) = addresses else {
-            return stage.give_up("the server did not start", "server.log");
-        };
+        let (http, gateway) = stage.addresses()?;
         stage.http = http;
         stage.gateway = gateway;
         Ok(stage)
+    }
+
+    /// Where the server says it listens, once it does.
+    fn addresses(&mut self) -> Done<(String, String)> {
+        let file = self.folder.join("server/run/addresses.json");
+        let addresses = wait_for(Duration::from_secs(30), || {
+            let text = std::fs::read_to_string(&file).ok()?;
+            Some((json_text(&text, "http")?, json_text(&text, "gateway")?))
+        });
+        addresses.map_or_else(|| self.give_up("the server did not start", "server.log"), Ok)
+    }
+
+    /// Kills the server as a crash would and starts it again where it listened.
+    pub fn crash(&mut self) -> Done {
+        self.server.kill()?;
+        self.server.wait()?;
+        std::fs::remove_file(self.folder.join("server/run/addresses.json"))?;
+        let data = path(&self.folder.join("server"));
+        let http = self.http.trim_start_matches("http://").to_owned();
+        let args = ["serve", "--data", &data, "--http", &http, "--gateway", &self.gateway].map(String::from);
+        self.server = spawn(&self.programs.join("garrison"), &args, &self.folder.join("server-again.log"))?;
+        self.addresses().map(drop)
     }
 
     /// A new enrolment token.

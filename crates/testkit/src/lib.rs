@@ -2,11 +2,13 @@
 //! wire. Thousands of fake sensors fit into one process: each is a connection, a small state machine and the batches
 //! that have no answer yet.
 
+mod fake_connector;
 mod fake_sensor;
 mod sensor;
 mod server;
 pub mod telemetry_rows;
 
+pub use fake_connector::FakeConnector;
 pub use fake_sensor::{Encoded, FakeSensor, FakeSession};
 pub use sensor::{SensorIdentity, TestSensor, enrol, facts};
 pub use server::TestServer;

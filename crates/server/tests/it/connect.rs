@@ -5,17 +5,9 @@ use garrison_model::{ConnectionState, ExtensionState, Machine, MachineId, Micros
 use garrison_server::connect::ConnectorTokenNew;
 use garrison_server::plane::{MachineFilter, SubscriptionNew};
 use garrison_server::serve::Server;
-use garrison_testkit::TestServer;
-use garrison_wire::connect::order::{self, Addressee};
-use garrison_wire::connect::v1::{self, connector_client::ConnectorClient};
-use garrison_wire::connect::{binding, token::ConnectorToken};
-use garrison_wire::identity::{KeyAndChain, device_request};
-use garrison_wire::tls::{Trust, connect, sensor_config};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use garrison_testkit::{FakeConnector, TestServer};
+use garrison_wire::connect::{binding, v1};
 use std::path::Path;
-use tonic::transport::Channel;
-
-const GIB: u64 = 1 << 30;
 
 /// A subscription, with its plan if one is given.
 async fn subscription(server: &Server, plan: Option<Plan>) -> SubscriptionId {
@@ -49,96 +41,8 @@ async fn machines(server: &Server) -> Vec<Machine> {
     shared.plane.machines(&shared.tenant, &MachineFilter::default(), None, 100, now).await.unwrap()
 }
 
-fn facts(name: &str) -> v1::Facts {
-    v1::Facts {
-        host_name: name.into(),
-        os: "Linux".into(),
-        distribution: "debian".into(),
-        version: "12".into(),
-        kernel: "6.1.0".into(),
-        architecture: "x64".into(),
-        processors: 2,
-        memory_bytes: 4 * GIB,
-        disk_free_bytes: 40 * GIB,
-        ..v1::Facts::default()
-    }
-}
-
-/// A connector without a machine, on the real wire.
-struct FakeConnector {
-    answer: v1::EnrolResponse,
-    client: ConnectorClient<Channel>,
-    bound: v1::Binding,
-    facts: v1::Facts,
-    run: String,
-    sequence: u64,
-}
-
-impl FakeConnector {
-    async fn enrol(gateway: &str, text: &str, name: &str) -> Result<Self, tonic::Status> {
-        Self::enrol_tagged(gateway, text, name, ("env", "test")).await
-    }
-
-    async fn enrol_tagged(gateway: &str, text: &str, name: &str, tag: (&str, &str)) -> Result<Self, tonic::Status> {
-        let token: ConnectorToken = text.parse().unwrap();
-        let config = sensor_config(&Trust::Fingerprint(token.0.ca_fingerprint), None).unwrap();
-        let (key, csr) = device_request().unwrap();
-        let bound = binding::of(&format!("{name:0>32}"), "");
-        let request = v1::EnrolRequest {
-            token: text.to_owned(),
-            csr: csr.into(),
-            facts: Some(facts(name)),
-            binding: Some(bound.clone()),
-            tags: vec![v1::Tag { key: tag.0.into(), value: tag.1.into() }],
-            ..v1::EnrolRequest::default()
-        };
-        let channel = connect(gateway, config).await.unwrap();
-        let answer = ConnectorClient::new(channel).enrol(request).await?.into_inner();
-        let own = KeyAndChain {
-            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key)),
-            chain: answer.certificates.iter().map(|c| CertificateDer::from(c.to_vec())).collect(),
-        };
-        let ca = CertificateDer::from(answer.ca_certificate.to_vec());
-        let config = sensor_config(&Trust::Authority(ca), Some(&own)).unwrap();
-        let client = ConnectorClient::new(connect(gateway, config).await.unwrap());
-        Ok(Self { answer, client, bound, facts: facts(name), run: "aa".into(), sequence: 0 })
-    }
-
-    async fn report(&mut self, taken: u64, wait: u32, extension: Option<v1::ExtensionReport>) -> v1::ReportResponse {
-        self.sequence += 1;
-        let request = v1::ReportRequest {
-            run_id: self.run.clone(),
-            sequence: self.sequence,
-            binding: Some(self.bound.clone()),
-            facts: Some(self.facts.clone()),
-            power_state: "Running".into(),
-            extensions: extension.into_iter().collect(),
-            order_taken: taken,
-            wait_seconds: wait,
-            ..v1::ReportRequest::default()
-        };
-        self.client.report(request).await.unwrap().into_inner()
-    }
-
-    fn opened(&self, answer: &v1::ReportResponse) -> v1::Order {
-        let who = Addressee {
-            tenant: garrison_model::TenantId::new(self.answer.tenant_id.as_str()).unwrap(),
-            connector: garrison_model::ConnectorId::new(self.answer.connector_id.as_str()).unwrap(),
-            key: ed25519_dalek::VerifyingKey::from_bytes(self.answer.order_key.as_ref().try_into().unwrap()).unwrap(),
-        };
-        order::open(&answer.orders[0], &who, 0, answer.server_time / 1_000_000).unwrap().0
-    }
-}
-
 fn done(generation: u64, version: &str) -> v1::ExtensionReport {
-    v1::ExtensionReport {
-        name: "MDE.Linux".into(),
-        generation,
-        phase: "done".into(),
-        version: version.into(),
-        healthy: true,
-        ..v1::ExtensionReport::default()
-    }
+    FakeConnector::done(generation, version)
 }
 
 fn lay_package(server: &TestServer, name: &str, bytes: &[u8]) {
