@@ -3,33 +3,23 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, test } from 'node:test';
-import { startMock } from '../mock/server.mjs';
 import { alertId, deviceId } from '../mock/story.mjs';
-import { axe, open } from './browser.mjs';
+import { axe } from './browser.mjs';
+import { mocked } from './mocked.mjs';
 
+let stage;
 let mock;
-let browser;
 let page;
+let clean;
 before(async () => {
-  mock = await startMock();
-  browser = await open();
-  page = browser.page;
-  await page.goto(`${mock.url}/sign-in?link=first-run-link`);
-  await page.getByRole('button', { name: 'Later' }).click();
-  await page.waitForSelector('.nav');
+  stage = await mocked();
+  ({ mock, page, clean } = stage);
 });
-after(async () => {
-  await browser?.close();
-  mock?.close();
-});
+after(() => stage?.close());
 beforeEach(() => {
   mock.asked.length = 0;
 });
-const clean = () => assert.deepEqual(browser.problems(), []);
-const visit = async (route = '/hunting') => {
-  await page.goto(mock.url + route);
-  await page.waitForSelector('.cm-content');
-};
+const visit = (route = '/hunting') => stage.visit(route, '.cm-content');
 const editor = () => page.locator('.cm-content');
 const text = () => page.evaluate(() => [...document.querySelectorAll('.cm-line')].map((l) => l.textContent).join('\n'));
 const write = async (query) => {

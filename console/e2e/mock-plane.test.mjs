@@ -2,34 +2,20 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { machineId, SUBSCRIPTIONS } from '../mock/plane.mjs';
-import { startMock } from '../mock/server.mjs';
 import { deviceId } from '../mock/story.mjs';
-import { axe, open } from './browser.mjs';
+import { axe } from './browser.mjs';
+import { mocked } from './mocked.mjs';
 
+let stage;
 let mock;
-let browser;
 let page;
+let clean;
+let visit;
 before(async () => {
-  mock = await startMock();
-  browser = await open();
-  page = browser.page;
-  await page.goto(`${mock.url}/sign-in?link=first-run-link`);
-  await page.getByRole('button', { name: 'Later' }).click();
-  await page.waitForSelector('.nav');
+  stage = await mocked();
+  ({ mock, page, clean, visit } = stage);
 });
-after(async () => {
-  await browser?.close();
-  mock?.close();
-});
-const clean = (...expected) =>
-  assert.deepEqual(
-    browser.problems().filter((line) => !expected.some((text) => line.includes(text))),
-    [],
-  );
-const visit = async (route) => {
-  await page.goto(mock.url + route);
-  await page.waitForSelector('.nav');
-};
+after(() => stage?.close());
 const row = (name, key) => page.locator(`[data-grid="${name}"] [data-key="${key}"]`);
 
 test('the environment shows tenant, coverage, reasons and the tree', async () => {
@@ -269,17 +255,7 @@ const ROUTES = [
   ['/usage?by=machine', '.usage-table'],
 ];
 test('no serious finding of axe on the plane’s routes, in light and dark', async () => {
-  const findings = [];
-  for (const [route, ready] of ROUTES) {
-    await visit(route);
-    await page.locator(ready).first().waitFor();
-    await page.waitForFunction(() => !document.querySelector('.fui-Spinner'));
-    for (const scheme of ['light', 'dark']) {
-      await page.emulateMedia({ colorScheme: scheme });
-      await page.waitForFunction((name) => document.documentElement.dataset.theme === name, scheme);
-      for (const finding of await axe(page)) findings.push(`${route} ${scheme}: ${finding}`);
-    }
-  }
+  const findings = await stage.findings(ROUTES);
   await visit('/machines');
   await page.getByRole('button', { name: 'Connect a machine' }).click();
   await page.getByRole('dialog').waitFor();

@@ -3,31 +3,25 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { startMock } from '../mock/server.mjs';
 import { alertId, deviceId } from '../mock/story.mjs';
-import { axe, open } from './browser.mjs';
+import { axe } from './browser.mjs';
+import { mocked } from './mocked.mjs';
 
 const DIST = new URL('../dist/', import.meta.url);
 /** The first route, zipped: what a slow line must carry before anything is seen. */
 const FIRST_ROUTE_MAX = 300 * 1024;
 
+let stage;
 let mock;
 let browser;
 let page;
+let clean;
+let visit;
 before(async () => {
-  mock = await startMock();
-  browser = await open();
-  page = browser.page;
+  stage = await mocked({ signedIn: false });
+  ({ mock, browser, page, clean, visit } = stage);
 });
-after(async () => {
-  await browser?.close();
-  mock?.close();
-});
-const clean = () => assert.deepEqual(browser.problems(), []);
-const visit = async (route) => {
-  await page.goto(mock.url + route);
-  await page.waitForSelector('.nav');
-};
+after(() => stage?.close());
 const grid = (name) => page.locator(`[data-grid="${name}"]`);
 
 test('the first route stays small', () => {
@@ -319,17 +313,7 @@ const ROUTES = [
   ['/status', '.facts'],
 ];
 test('no serious finding of axe on any route, in light and dark', async () => {
-  const findings = [];
-  for (const [route, ready] of ROUTES) {
-    await visit(route);
-    await page.locator(ready).first().waitFor();
-    await page.waitForFunction(() => !document.querySelector('.fui-Spinner'));
-    for (const scheme of ['light', 'dark']) {
-      await page.emulateMedia({ colorScheme: scheme });
-      await page.waitForFunction((name) => document.documentElement.dataset.theme === name, scheme);
-      for (const finding of await axe(page)) findings.push(`${route} ${scheme}: ${finding}`);
-    }
-  }
+  const findings = await stage.findings(ROUTES);
   assert.deepEqual(findings, []);
   clean();
 });

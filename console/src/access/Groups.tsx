@@ -19,6 +19,7 @@ import { idOf, stepped, usable } from '../logic/access';
 import { Tag } from '../parts/Badges';
 import { Section, To } from '../parts/Parts';
 import { Failure, Loading } from '../parts/States';
+import { RowButton, Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 
@@ -58,105 +59,95 @@ export function Groups() {
       }
     >
       <p className="muted small">{t('access.groupsHint')}</p>
-      <table className="table" data-groups>
-        <thead>
-          <tr>
-            <th>{t('access.rank')}</th>
-            <th>{t('settings.column.name')}</th>
-            <th>{t('access.rules')}</th>
-            <th>{t('access.automation')}</th>
-            <th className="end">{t('access.devices')}</th>
-            <th>
-              <span className="sr-only">{t('settings.actions')}</span>
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {all.map((g) => {
-            const fixed = g.id === UNGROUPED;
-            return (
-              <tr key={g.id} data-group={g.id}>
-                <td className="nowrap">
-                  {fixed ? (
-                    '–'
-                  ) : (
-                    <>
-                      {g.rank}{' '}
-                      <Button
-                        size="small"
-                        appearance="subtle"
-                        icon={<ArrowUpRegular />}
-                        aria-label={t('access.up', { name: g.name })}
-                        disabled={!may || put.isPending || stepped(all, g.id, -1) === null}
-                        onClick={() => move(g, -1)}
-                      />
-                      <Button
-                        size="small"
-                        appearance="subtle"
-                        icon={<ArrowDownRegular />}
-                        aria-label={t('access.down', { name: g.name })}
-                        disabled={!may || put.isPending || stepped(all, g.id, 1) === null}
-                        onClick={() => move(g, 1)}
-                      />
-                    </>
-                  )}
-                </td>
-                <td>
-                  {g.name}
-                  {g.description && <div className="muted small">{g.description}</div>}
-                </td>
-                <td>
-                  <span className="tags">
-                    {g.rules.map((r) => (
-                      <Tag key={`${r.property}${r.operator}${r.value}`}>
-                        {`${t(`access.property.${r.property}`)} ${t(`operator.${r.operator}`)} ${r.value}`}
-                      </Tag>
-                    ))}
-                    {fixed && <span className="muted">{t('access.rest')}</span>}
-                  </span>
-                </td>
-                <td>
-                  <Select
-                    size="small"
-                    aria-label={t('access.automationOf', { name: g.name })}
-                    value={g.automationLevel}
-                    disabled={!may || put.isPending}
-                    onChange={(_, data) => {
-                      const automationLevel = LEVELS.find((l) => l === data.value);
-                      if (automationLevel)
-                        put.mutate({ group: g, change: { automationLevel } }, { onError: tell.failed });
-                    }}
-                  >
-                    {LEVELS.map((l) => (
-                      <option key={l} value={l}>
-                        {t(`access.level.${l}`)}
-                      </option>
-                    ))}
-                  </Select>
-                </td>
-                <td className="end">{g.deviceCount}</td>
-                <td className="end nowrap">
-                  {!fixed && (
-                    <>
-                      <Button size="small" appearance="subtle" disabled={!may} onClick={() => setEditing(g)}>
-                        {t('access.edit')}
-                      </Button>
-                      <Button
-                        size="small"
-                        appearance="subtle"
-                        disabled={!may || drop.isPending}
-                        onClick={() => drop.mutate(g.id, { onError: tell.failed })}
-                      >
-                        {t('settings.remove')}
-                      </Button>
-                    </>
-                  )}
-                </td>
-              </tr>
-            );
-          })}
-        </tbody>
-      </table>
+      <Table
+        name="groups"
+        heads={[
+          t('access.rank'),
+          t('settings.column.name'),
+          t('access.rules'),
+          t('access.automation'),
+          [t('access.devices'), 'end'],
+        ]}
+        actions
+      >
+        {all.map((g) => {
+          const fixed = g.id === UNGROUPED;
+          return (
+            <tr key={g.id} data-group={g.id}>
+              <td className="nowrap">
+                {fixed ? (
+                  '–'
+                ) : (
+                  <>
+                    {g.rank}{' '}
+                    <RowButton
+                      icon={<ArrowUpRegular />}
+                      aria-label={t('access.up', { name: g.name })}
+                      disabled={!may || put.isPending || stepped(all, g.id, -1) === null}
+                      onClick={() => move(g, -1)}
+                    />
+                    <RowButton
+                      icon={<ArrowDownRegular />}
+                      aria-label={t('access.down', { name: g.name })}
+                      disabled={!may || put.isPending || stepped(all, g.id, 1) === null}
+                      onClick={() => move(g, 1)}
+                    />
+                  </>
+                )}
+              </td>
+              <td>
+                {g.name}
+                {g.description && <div className="muted small">{g.description}</div>}
+              </td>
+              <td>
+                <span className="tags">
+                  {g.rules.map((r) => (
+                    <Tag key={`${r.property}${r.operator}${r.value}`}>
+                      {`${t(`access.property.${r.property}`)} ${t(`operator.${r.operator}`)} ${r.value}`}
+                    </Tag>
+                  ))}
+                  {fixed && <span className="muted">{t('access.rest')}</span>}
+                </span>
+              </td>
+              <td>
+                <Select
+                  size="small"
+                  aria-label={t('access.automationOf', { name: g.name })}
+                  value={g.automationLevel}
+                  disabled={!may || put.isPending}
+                  onChange={(_, data) => {
+                    const automationLevel = LEVELS.find((l) => l === data.value);
+                    if (automationLevel)
+                      put.mutate({ group: g, change: { automationLevel } }, { onError: tell.failed });
+                  }}
+                >
+                  {LEVELS.map((l) => (
+                    <option key={l} value={l}>
+                      {t(`access.level.${l}`)}
+                    </option>
+                  ))}
+                </Select>
+              </td>
+              <td className="end">{g.deviceCount}</td>
+              <td className="end nowrap">
+                {!fixed && (
+                  <>
+                    <RowButton disabled={!may} onClick={() => setEditing(g)}>
+                      {t('access.edit')}
+                    </RowButton>
+                    <RowButton
+                      disabled={!may || drop.isPending}
+                      onClick={() => drop.mutate(g.id, { onError: tell.failed })}
+                    >
+                      {t('settings.remove')}
+                    </RowButton>
+                  </>
+                )}
+              </td>
+            </tr>
+          );
+        })}
+      </Table>
       {editing && <GroupDialog group={editing === 'new' ? null : editing} all={all} close={() => setEditing(null)} />}
     </Section>
   );
@@ -252,9 +243,7 @@ function GroupDialog({
               value={rule.value}
               onChange={(_, data) => set(at, { value: data.value })}
             />
-            <Button
-              size="small"
-              appearance="subtle"
+            <RowButton
               icon={<DismissRegular />}
               aria-label={t('access.dropRule', { at: at + 1 })}
               disabled={rules.length === 1}

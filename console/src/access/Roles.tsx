@@ -6,6 +6,7 @@ import { api } from '../api/client';
 import { t } from '../i18n';
 import { Section } from '../parts/Parts';
 import { Failure, Loading } from '../parts/States';
+import { RowButton } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 
@@ -38,17 +39,15 @@ export function Roles() {
               <strong>{r.name}</strong>
               <span className="grow cut muted">{r.title}</span>
               <span className="muted small">{t('access.actionCount', { count: r.actions.length })}</span>
-              <Button size="small" appearance="subtle" disabled={!may} onClick={() => setEditing(r)}>
+              <RowButton disabled={!may} onClick={() => setEditing(r)}>
                 {t('access.edit')}
-              </Button>
-              <Button
-                size="small"
-                appearance="subtle"
+              </RowButton>
+              <RowButton
                 disabled={!may || drop.isPending}
                 onClick={() => drop.mutate(r.name, { onError: tell.failed })}
               >
                 {t('settings.remove')}
-              </Button>
+              </RowButton>
             </li>
           ))}
         </ul>

@@ -8,6 +8,7 @@ import { Tag } from '../parts/Badges';
 import { Section, Time } from '../parts/Parts';
 import { Secret } from '../parts/Secret';
 import { Empty, Failure, Loading } from '../parts/States';
+import { RowButton, Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 
@@ -46,57 +47,51 @@ export function Tokens() {
       {tokens.data.length === 0 ? (
         <Empty title={t('settings.none')} />
       ) : (
-        <table className="table" data-tokens>
-          <thead>
-            <tr>
-              <th>{t('settings.column.name')}</th>
-              <th>{t('access.mayDo')}</th>
-              <th>{t('access.onDevices')}</th>
-              <th>{t('settings.column.created')}</th>
-              <th>{t('settings.column.expires')}</th>
-              <th>
-                <span className="sr-only">{t('settings.actions')}</span>
-              </th>
+        <Table
+          name="tokens"
+          heads={[
+            t('settings.column.name'),
+            t('access.mayDo'),
+            t('access.onDevices'),
+            t('settings.column.created'),
+            t('settings.column.expires'),
+          ]}
+          actions
+        >
+          {tokens.data.map((token) => (
+            <tr key={token.id}>
+              <td>{token.name}</td>
+              <td>
+                <span className="tags">
+                  {token.scope.length === 0 && <Tag tone="own">{token.role}</Tag>}
+                  {token.scope.map((a) => (
+                    <Tag key={a}>{a}</Tag>
+                  ))}
+                </span>
+              </td>
+              <td>
+                {token.deviceGroups.length === 0
+                  ? t('access.everyDevice')
+                  : token.deviceGroups.map((id) => names.get(id) ?? id).join(', ')}
+              </td>
+              <td>
+                <Time at={token.createdTime} />
+              </td>
+              <td>{token.expiresTime ? <Time at={token.expiresTime} /> : t('access.never')}</td>
+              <td className="end">
+                <RowButton
+                  disabled={!may || drop.isPending}
+                  aria-label={t('access.revokeOf', { name: token.name })}
+                  onClick={() =>
+                    drop.mutate(token.id, { onSuccess: () => tell.done(t('access.revoked')), onError: tell.failed })
+                  }
+                >
+                  {t('access.revoke')}
+                </RowButton>
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {tokens.data.map((token) => (
-              <tr key={token.id}>
-                <td>{token.name}</td>
-                <td>
-                  <span className="tags">
-                    {token.scope.length === 0 && <Tag tone="own">{token.role}</Tag>}
-                    {token.scope.map((a) => (
-                      <Tag key={a}>{a}</Tag>
-                    ))}
-                  </span>
-                </td>
-                <td>
-                  {token.deviceGroups.length === 0
-                    ? t('access.everyDevice')
-                    : token.deviceGroups.map((id) => names.get(id) ?? id).join(', ')}
-                </td>
-                <td>
-                  <Time at={token.createdTime} />
-                </td>
-                <td>{token.expiresTime ? <Time at={token.expiresTime} /> : t('access.never')}</td>
-                <td className="end">
-                  <Button
-                    size="small"
-                    appearance="subtle"
-                    disabled={!may || drop.isPending}
-                    aria-label={t('access.revokeOf', { name: token.name })}
-                    onClick={() =>
-                      drop.mutate(token.id, { onSuccess: () => tell.done(t('access.revoked')), onError: tell.failed })
-                    }
-                  >
-                    {t('access.revoke')}
-                  </Button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       )}
       {asking && <TokenDialog make={make} close={() => setAsking(false)} />}
     </Section>

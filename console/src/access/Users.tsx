@@ -22,6 +22,7 @@ import { Tag } from '../parts/Badges';
 import { Section, Time } from '../parts/Parts';
 import { Secret } from '../parts/Secret';
 import { Empty, Failure, Loading } from '../parts/States';
+import { RowButton, Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 
@@ -56,66 +57,45 @@ export function Users() {
         }
       >
         {answer && <Secret title={t('settings.link')} text={signInAddress(answer.link, window.location.origin)} />}
-        <table className="table" data-users>
-          <thead>
-            <tr>
-              <th>{t('settings.column.name')}</th>
-              <th>{t('access.roles')}</th>
-              <th>{t('access.state')}</th>
-              <th>
-                <span className="sr-only">{t('settings.actions')}</span>
-              </th>
+        <Table name="users" heads={[t('settings.column.name'), t('access.roles'), t('access.state')]} actions>
+          {users.data.map((user) => (
+            <tr key={user.name}>
+              <td>{user.name}</td>
+              <td>
+                <span className="tags">
+                  {of(user.name).length === 0 && <Tag>{user.role}</Tag>}
+                  {of(user.name).map((a) => (
+                    <Given key={a.id} assignment={a} scope={scopeName(a, names)} />
+                  ))}
+                </span>
+              </td>
+              <td>
+                {user.disabled ? (
+                  <Tag tone="warn">{t('access.disabled')}</Tag>
+                ) : (
+                  <span className="muted">{user.passwordSet ? t('access.password') : t('access.noPassword')}</span>
+                )}
+              </td>
+              <td className="end nowrap">
+                <RowButton disabled={!may} onClick={() => setAsking({ give: user.name })}>
+                  {t('access.give')}
+                </RowButton>
+                <RowButton
+                  disabled={!may || link.isPending}
+                  onClick={() => link.mutate(user.name, { onError: tell.failed })}
+                >
+                  {t('settings.newLink')}
+                </RowButton>
+                <RowButton
+                  disabled={!may || shut.isPending}
+                  onClick={() => shut.mutate(user, { onError: tell.failed })}
+                >
+                  {user.disabled ? t('access.enable') : t('access.disable')}
+                </RowButton>
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {users.data.map((user) => (
-              <tr key={user.name}>
-                <td>{user.name}</td>
-                <td>
-                  <span className="tags">
-                    {of(user.name).length === 0 && <Tag>{user.role}</Tag>}
-                    {of(user.name).map((a) => (
-                      <Given key={a.id} assignment={a} scope={scopeName(a, names)} />
-                    ))}
-                  </span>
-                </td>
-                <td>
-                  {user.disabled ? (
-                    <Tag tone="warn">{t('access.disabled')}</Tag>
-                  ) : (
-                    <span className="muted">{user.passwordSet ? t('access.password') : t('access.noPassword')}</span>
-                  )}
-                </td>
-                <td className="end nowrap">
-                  <Button
-                    size="small"
-                    appearance="subtle"
-                    disabled={!may}
-                    onClick={() => setAsking({ give: user.name })}
-                  >
-                    {t('access.give')}
-                  </Button>
-                  <Button
-                    size="small"
-                    appearance="subtle"
-                    disabled={!may || link.isPending}
-                    onClick={() => link.mutate(user.name, { onError: tell.failed })}
-                  >
-                    {t('settings.newLink')}
-                  </Button>
-                  <Button
-                    size="small"
-                    appearance="subtle"
-                    disabled={!may || shut.isPending}
-                    onClick={() => shut.mutate(user, { onError: tell.failed })}
-                  >
-                    {user.disabled ? t('access.enable') : t('access.disable')}
-                  </Button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       </Section>
       <UserGroups may={may} add={() => setAsking('group')} give={(name) => setAsking({ give: `group:${name}` })} />
       <AllAssignments />
@@ -166,17 +146,15 @@ function UserGroups({ may, add, give }: { may: boolean; add: () => void; give: (
             <li key={g.name} className="line">
               <strong>{g.name}</strong>
               <span className="grow cut muted">{g.members.join(', ')}</span>
-              <Button size="small" appearance="subtle" disabled={!may} onClick={() => give(g.name)}>
+              <RowButton disabled={!may} onClick={() => give(g.name)}>
                 {t('access.give')}
-              </Button>
-              <Button
-                size="small"
-                appearance="subtle"
+              </RowButton>
+              <RowButton
                 disabled={!may || drop.isPending}
                 onClick={() => drop.mutate(g.name, { onError: tell.failed })}
               >
                 {t('settings.remove')}
-              </Button>
+              </RowButton>
             </li>
           ))}
         </ul>
@@ -198,48 +176,37 @@ function AllAssignments() {
       {list.data.length === 0 ? (
         <Empty title={t('settings.none')} />
       ) : (
-        <table className="table" data-assignments>
-          <thead>
-            <tr>
-              <th>{t('access.who')}</th>
-              <th>{t('settings.column.role')}</th>
-              <th>{t('access.where')}</th>
-              <th>{t('settings.column.createdBy')}</th>
-              <th>
-                <span className="sr-only">{t('settings.actions')}</span>
-              </th>
+        <Table
+          name="assignments"
+          heads={[t('access.who'), t('settings.column.role'), t('access.where'), t('settings.column.createdBy')]}
+          actions
+        >
+          {list.data.map((a) => (
+            <tr key={a.id}>
+              <td>
+                {a.principal} {a.principalKind === 'UserGroup' && <Tag>{t('access.group')}</Tag>}
+              </td>
+              <td>{a.role}</td>
+              <td>
+                {t(`access.scope.${a.scopeKind}`)} {scopeName(a, names)}
+              </td>
+              <td className="muted">
+                {a.createdBy} · <Time ago at={a.createdTime} />
+              </td>
+              <td className="end">
+                <RowButton
+                  disabled={!may || drop.isPending}
+                  aria-label={t('access.takeOf', { who: a.principal, role: a.role })}
+                  onClick={() =>
+                    drop.mutate(a.id, { onSuccess: () => tell.done(t('access.taken')), onError: tell.failed })
+                  }
+                >
+                  {t('access.take')}
+                </RowButton>
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {list.data.map((a) => (
-              <tr key={a.id}>
-                <td>
-                  {a.principal} {a.principalKind === 'UserGroup' && <Tag>{t('access.group')}</Tag>}
-                </td>
-                <td>{a.role}</td>
-                <td>
-                  {t(`access.scope.${a.scopeKind}`)} {scopeName(a, names)}
-                </td>
-                <td className="muted">
-                  {a.createdBy} · <Time ago at={a.createdTime} />
-                </td>
-                <td className="end">
-                  <Button
-                    size="small"
-                    appearance="subtle"
-                    disabled={!may || drop.isPending}
-                    aria-label={t('access.takeOf', { who: a.principal, role: a.role })}
-                    onClick={() =>
-                      drop.mutate(a.id, { onSuccess: () => tell.done(t('access.taken')), onError: tell.failed })
-                    }
-                  >
-                    {t('access.take')}
-                  </Button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       )}
     </Section>
   );

@@ -7,6 +7,7 @@ import { t } from '../i18n';
 import { Tag } from '../parts/Badges';
 import { Section, Time } from '../parts/Parts';
 import { Empty, Failure, Loading } from '../parts/States';
+import { Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 import { PlanBadge } from '../plane/Words';
@@ -32,40 +33,38 @@ export function Prices() {
       {all.length === 0 ? (
         <Empty title={t('money.noPrices')} />
       ) : (
-        <table className="table" data-prices>
-          <thead>
-            <tr>
-              <th>{t('money.meter')}</th>
-              <th className="end">{t('money.price')}</th>
-              <th>{t('money.from')}</th>
-              <th>{t('money.to')}</th>
-              <th>{t('settings.column.createdBy')}</th>
+        <Table
+          name="prices"
+          heads={[
+            t('money.meter'),
+            [t('money.price'), 'end'],
+            t('money.from'),
+            t('money.to'),
+            t('settings.column.createdBy'),
+          ]}
+        >
+          {all.map((s) => (
+            <tr key={s.id}>
+              <td>
+                <span className="tags">
+                  {s.plan ? <PlanBadge plan={s.plan} /> : t('money.meterIngest')}
+                  {s.inForce && <Tag tone="good">{t('money.inForce')}</Tag>}
+                </span>
+              </td>
+              <td className="end nowrap">
+                {s.pricePerHour ?? s.pricePerGb} {s.currency}
+                <div className="muted small">{s.plan ? t('money.perHour') : t('money.perGb')}</div>
+              </td>
+              <td>
+                <Time at={s.validFrom} />
+              </td>
+              <td>{s.validTo ? <Time at={s.validTo} /> : t('money.open')}</td>
+              <td className="muted">
+                {s.createdBy} · <Time ago at={s.createdTime} />
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {all.map((s) => (
-              <tr key={s.id}>
-                <td>
-                  <span className="tags">
-                    {s.plan ? <PlanBadge plan={s.plan} /> : t('money.meterIngest')}
-                    {s.inForce && <Tag tone="good">{t('money.inForce')}</Tag>}
-                  </span>
-                </td>
-                <td className="end nowrap">
-                  {s.pricePerHour ?? s.pricePerGb} {s.currency}
-                  <div className="muted small">{s.plan ? t('money.perHour') : t('money.perGb')}</div>
-                </td>
-                <td>
-                  <Time at={s.validFrom} />
-                </td>
-                <td>{s.validTo ? <Time at={s.validTo} /> : t('money.open')}</td>
-                <td className="muted">
-                  {s.createdBy} · <Time ago at={s.createdTime} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       )}
       {asking && <PriceDialog all={all} close={() => setAsking(false)} />}
     </Section>

@@ -6,6 +6,7 @@ import { type Plan, useMayChange, useSubscriptions } from '../api/plane';
 import { t } from '../i18n';
 import { Section, Time } from '../parts/Parts';
 import { Empty, Failure, Loading } from '../parts/States';
+import { RowButton, Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 import { Meter, PlanBadge } from '../plane/Words';
@@ -59,64 +60,58 @@ export function SeatPools() {
       {all.length === 0 ? (
         <Empty title={t('money.noSeats')} />
       ) : (
-        <table className="table" data-seats>
-          <thead>
-            <tr>
-              <th>{t('machine.plan')}</th>
-              <th className="end">{t('money.seats')}</th>
-              <th>{t('money.used')}</th>
-              <th>{t('machine.subscription')}</th>
-              <th>{t('money.from')}</th>
-              <th>{t('money.to')}</th>
-              <th>{t('money.note')}</th>
-              <th>
-                <span className="sr-only">{t('settings.actions')}</span>
-              </th>
+        <Table
+          name="seats"
+          heads={[
+            t('machine.plan'),
+            [t('money.seats'), 'end'],
+            t('money.used'),
+            t('machine.subscription'),
+            t('money.from'),
+            t('money.to'),
+            t('money.note'),
+          ]}
+          actions
+        >
+          {all.map((s) => (
+            <tr key={s.id}>
+              <td>
+                <PlanBadge plan={s.plan} />
+              </td>
+              <td className="end">{s.seats}</td>
+              <td>
+                <span className="meter-row">
+                  <Meter
+                    label={t('money.used')}
+                    whole={s.seats}
+                    shares={[{ name: t('money.used'), color: `--plan-${s.plan}`, value: s.used }]}
+                  />
+                  {s.used}
+                </span>
+              </td>
+              <td>
+                {s.subscriptionId
+                  ? (subscriptions.data?.find((one) => one.id === s.subscriptionId)?.name ?? s.subscriptionId)
+                  : t('money.everywhere')}
+              </td>
+              <td>
+                <Time at={s.validFrom} />
+              </td>
+              <td>{s.validTo ? <Time at={s.validTo} /> : t('money.open')}</td>
+              <td>{s.note}</td>
+              <td className="end">
+                {open.includes(s) && (
+                  <RowButton
+                    disabled={!may || put.isPending}
+                    onClick={() => put.mutate(open.filter((one) => one.id !== s.id).map(kept), done)}
+                  >
+                    {t('money.endSeats')}
+                  </RowButton>
+                )}
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {all.map((s) => (
-              <tr key={s.id}>
-                <td>
-                  <PlanBadge plan={s.plan} />
-                </td>
-                <td className="end">{s.seats}</td>
-                <td>
-                  <span className="meter-row">
-                    <Meter
-                      label={t('money.used')}
-                      whole={s.seats}
-                      shares={[{ name: t('money.used'), color: `--plan-${s.plan}`, value: s.used }]}
-                    />
-                    {s.used}
-                  </span>
-                </td>
-                <td>
-                  {s.subscriptionId
-                    ? (subscriptions.data?.find((one) => one.id === s.subscriptionId)?.name ?? s.subscriptionId)
-                    : t('money.everywhere')}
-                </td>
-                <td>
-                  <Time at={s.validFrom} />
-                </td>
-                <td>{s.validTo ? <Time at={s.validTo} /> : t('money.open')}</td>
-                <td>{s.note}</td>
-                <td className="end">
-                  {open.includes(s) && (
-                    <Button
-                      size="small"
-                      appearance="subtle"
-                      disabled={!may || put.isPending}
-                      onClick={() => put.mutate(open.filter((one) => one.id !== s.id).map(kept), done)}
-                    >
-                      {t('money.endSeats')}
-                    </Button>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+          ))}
+        </Table>
       )}
       {asking && (
         <SeatsDialog

@@ -29,6 +29,7 @@ import { DeviceTimeline } from '../parts/DeviceTimeline';
 import { Entity } from '../parts/Entity';
 import { Facts, Section, Time, To } from '../parts/Parts';
 import { Empty, Failure, Loading } from '../parts/States';
+import { Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { go, useParamChange, usePlace } from '../router';
 import { ALERT_COLUMNS } from './Alerts';
@@ -175,36 +176,33 @@ function Losses({ device }: { device: Device }) {
   if (losses.rows.length === 0) return <Empty title={t('losses.none')} hint={t('losses.noneHint')} />;
   return (
     <div className="padded">
-      <table className="table">
-        <thead>
-          <tr>
-            <th>{t('losses.cause')}</th>
-            <th>{t('fact.table')}</th>
-            <th className="end">{t('losses.count')}</th>
-            <th>{t('losses.between')}</th>
-            <th>{t('losses.from')}</th>
-            <th>{t('losses.to')}</th>
+      <Table
+        heads={[
+          t('losses.cause'),
+          t('fact.table'),
+          [t('losses.count'), 'end'],
+          t('losses.between'),
+          t('losses.from'),
+          t('losses.to'),
+        ]}
+      >
+        {losses.rows.map(({ row, timestamp }, i) => (
+          <tr key={i}>
+            <td>{spaced(of(row, 'Cause'))}</td>
+            <td>{of(row, 'TableName')}</td>
+            <td className="end mono">{of(row, 'LostRows')}</td>
+            <td className="mono">
+              {of(row, 'SequenceAfter')} … {of(row, 'SequenceBefore')}
+            </td>
+            <td>
+              <Time at={typeof row.StartTime === 'string' ? row.StartTime : timestamp} />
+            </td>
+            <td>
+              <Time at={typeof row.EndTime === 'string' ? row.EndTime : timestamp} />
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {losses.rows.map(({ row, timestamp }, i) => (
-            <tr key={i}>
-              <td>{spaced(of(row, 'Cause'))}</td>
-              <td>{of(row, 'TableName')}</td>
-              <td className="end mono">{of(row, 'LostRows')}</td>
-              <td className="mono">
-                {of(row, 'SequenceAfter')} … {of(row, 'SequenceBefore')}
-              </td>
-              <td>
-                <Time at={typeof row.StartTime === 'string' ? row.StartTime : timestamp} />
-              </td>
-              <td>
-                <Time at={typeof row.EndTime === 'string' ? row.EndTime : timestamp} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
+        ))}
+      </Table>
       {losses.more && (
         <Button size="small" onClick={losses.readOn}>
           {t('losses.more')}

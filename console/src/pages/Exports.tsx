@@ -26,6 +26,7 @@ import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 import '../plane/plane.css';
 import '../access/access.css';
+import { RowButton, Table } from '../parts/Table';
 
 type Asking = { what: 'edit'; of: Export | null } | { what: 'replay' | 'delete'; of: Export };
 
@@ -66,102 +67,76 @@ export default function Exports() {
         <Empty title={t('exportsPage.none')} hint={t('exportsPage.noneHint')} />
       ) : (
         <div className="scroll-x" tabIndex={0} role="region" aria-label={t('nav.exports')}>
-          <table className="table" data-exports>
-            <thead>
-              <tr>
-                <th>{t('exportsPage.name')}</th>
-                <th>{t('exportsPage.target')}</th>
-                <th>{t('exportsPage.what')}</th>
-                <th>{t('exportsPage.state')}</th>
-                <th className="end">{t('exportsPage.delivered')}</th>
-                <th className="end">{t('exportsPage.pending')}</th>
-                <th>{t('exportsPage.last')}</th>
-                <th>
-                  <span className="sr-only">{t('settings.actions')}</span>
-                </th>
+          <Table
+            name="exports"
+            heads={[
+              t('exportsPage.name'),
+              t('exportsPage.target'),
+              t('exportsPage.what'),
+              t('exportsPage.state'),
+              [t('exportsPage.delivered'), 'end'],
+              [t('exportsPage.pending'), 'end'],
+              t('exportsPage.last'),
+            ]}
+            actions
+          >
+            {list.data.map((e) => (
+              <tr key={e.id} data-export={e.name}>
+                <td>
+                  <strong>{e.name}</strong>
+                  <div className="muted small">{t(`exportsPage.modes.${e.mode}`)}</div>
+                </td>
+                <td>
+                  {t(`exportsPage.kinds.${e.kind}`)}
+                  <div className="mono small wrap">{targetText(e, t('exportsPage.files'))}</div>
+                </td>
+                <td>
+                  <span className="tags">
+                    {e.what.map((w) => (
+                      <Tag key={w}>{t(`exportsPage.whats.${w}`)}</Tag>
+                    ))}
+                  </span>
+                </td>
+                <td>
+                  <StateTag of={e} />
+                  {e.status.lastError && <div className="bad small wrap">{e.status.lastError}</div>}
+                </td>
+                <td className="end">{grouped(e.status.delivered)}</td>
+                <td className="end">{grouped(e.status.pending)}</td>
+                <td className="nowrap">
+                  {e.status.lastDelivered ? <Time ago at={e.status.lastDelivered} /> : t('exportsPage.never')}
+                </td>
+                <td className="end nowrap">
+                  <RowButton
+                    disabled={!may || test.isPending}
+                    onClick={() =>
+                      test.mutate(e.id, {
+                        onSuccess: (answer) =>
+                          answer.delivered
+                            ? tell.done(t('exportsPage.tested'))
+                            : tell.failed(new Error(t('exportsPage.refused', { words: answer.words }))),
+                        onError: tell.failed,
+                      })
+                    }
+                  >
+                    {t('exportsPage.test')}
+                  </RowButton>
+                  <RowButton disabled={!may || put.isPending} onClick={() => put.mutate(e, { onError: tell.failed })}>
+                    {e.enabled ? t('exportsPage.pause') : t('exportsPage.resume')}
+                  </RowButton>
+                  <RowButton disabled={!may} onClick={() => setAsking({ what: 'replay', of: e })}>
+                    {t('exportsPage.replay')}
+                  </RowButton>
+                  <RowButton disabled={!may} onClick={() => setAsking({ what: 'edit', of: e })}>
+                    {t('access.edit')}
+                  </RowButton>
+                  <RowButton disabled={!may} onClick={() => setAsking({ what: 'delete', of: e })}>
+                    {t('exportsPage.delete')}
+                  </RowButton>
+                </td>
               </tr>
-            </thead>
-            <tbody>
-              {list.data.map((e) => (
-                <tr key={e.id} data-export={e.name}>
-                  <td>
-                    <strong>{e.name}</strong>
-                    <div className="muted small">{t(`exportsPage.modes.${e.mode}`)}</div>
-                  </td>
-                  <td>
-                    {t(`exportsPage.kinds.${e.kind}`)}
-                    <div className="mono small wrap">{targetText(e, t('exportsPage.files'))}</div>
-                  </td>
-                  <td>
-                    <span className="tags">
-                      {e.what.map((w) => (
-                        <Tag key={w}>{t(`exportsPage.whats.${w}`)}</Tag>
-                      ))}
-                    </span>
-                  </td>
-                  <td>
-                    <StateTag of={e} />
-                    {e.status.lastError && <div className="bad small wrap">{e.status.lastError}</div>}
-                  </td>
-                  <td className="end">{grouped(e.status.delivered)}</td>
-                  <td className="end">{grouped(e.status.pending)}</td>
-                  <td className="nowrap">
-                    {e.status.lastDelivered ? <Time ago at={e.status.lastDelivered} /> : t('exportsPage.never')}
-                  </td>
-                  <td className="end nowrap">
-                    <Button
-                      size="small"
-                      appearance="subtle"
-                      disabled={!may || test.isPending}
-                      onClick={() =>
-                        test.mutate(e.id, {
-                          onSuccess: (answer) =>
-                            answer.delivered
-                              ? tell.done(t('exportsPage.tested'))
-                              : tell.failed(new Error(t('exportsPage.refused', { words: answer.words }))),
-                          onError: tell.failed,
-                        })
-                      }
-                    >
-                      {t('exportsPage.test')}
-                    </Button>
-                    <Button
-                      size="small"
-                      appearance="subtle"
-                      disabled={!may || put.isPending}
-                      onClick={() => put.mutate(e, { onError: tell.failed })}
-                    >
-                      {e.enabled ? t('exportsPage.pause') : t('exportsPage.resume')}
-                    </Button>
-                    <Button
-                      size="small"
-                      appearance="subtle"
-                      disabled={!may}
-                      onClick={() => setAsking({ what: 'replay', of: e })}
-                    >
-                      {t('exportsPage.replay')}
-                    </Button>
-                    <Button
-                      size="small"
-                      appearance="subtle"
-                      disabled={!may}
-                      onClick={() => setAsking({ what: 'edit', of: e })}
-                    >
-                      {t('access.edit')}
-                    </Button>
-                    <Button
-                      size="small"
-                      appearance="subtle"
-                      disabled={!may}
-                      onClick={() => setAsking({ what: 'delete', of: e })}
-                    >
-                      {t('exportsPage.delete')}
-                    </Button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+            ))}
+          </Table>
         </div>
       )}
       {asking?.what === 'edit' && <EditDialog of={asking.of} close={close} />}

@@ -8,6 +8,7 @@ import { t } from '../i18n';
 import { Section, Time } from '../parts/Parts';
 import { Secret } from '../parts/Secret';
 import { Empty, Failure, Loading } from '../parts/States';
+import { RowButton, Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { useParamChange, usePlace } from '../router';
 
@@ -81,14 +82,9 @@ function Rows({ path, columns, removable }: { path: string; columns: string[]; r
             ))}
             {removable && (
               <td className="end">
-                <Button
-                  size="small"
-                  appearance="subtle"
-                  disabled={drop.isPending}
-                  onClick={() => drop.mutate(said(row, 'id'))}
-                >
+                <RowButton disabled={drop.isPending} onClick={() => drop.mutate(said(row, 'id'))}>
                   {t('settings.remove')}
-                </Button>
+                </RowButton>
               </td>
             )}
           </tr>
@@ -189,48 +185,43 @@ function Suppressions() {
   if (!list.data) return <Loading />;
   if (list.data.length === 0) return <Empty title={t('suppress.none')} hint={t('suppress.noneHint')} />;
   return (
-    <table className="table">
-      <thead>
-        <tr>
-          <th>{t('settings.column.name')}</th>
-          <th>{t('suppress.scope')}</th>
-          <th>{t('suppress.reason')}</th>
-          <th className="end">{t('suppress.hidden')}</th>
-          <th>{t('settings.column.createdBy')}</th>
-          <th>{t('settings.column.expiresTime')}</th>
-          <th>
-            <span className="sr-only">{t('settings.actions')}</span>
-          </th>
+    <Table
+      heads={[
+        t('settings.column.name'),
+        t('suppress.scope'),
+        t('suppress.reason'),
+        [t('suppress.hidden'), 'end'],
+        t('settings.column.createdBy'),
+        t('settings.column.expiresTime'),
+      ]}
+      actions
+    >
+      {list.data.map((s) => (
+        <tr key={s.id}>
+          <td>{s.name}</td>
+          <td className="mono small">
+            {s.scope.ruleId && <div>{`${t('word.rule')} = ${s.scope.ruleId}`}</div>}
+            {s.scope.deviceId && <div>{`${t('word.device')} = ${s.scope.deviceId.slice(0, 12)}`}</div>}
+            {(s.scope.conditions ?? []).map((c) => (
+              <div key={c.column}>{`${c.column} ${t(`operator.${c.operator}`)} ${c.value}`}</div>
+            ))}
+          </td>
+          <td>{s.reason}</td>
+          <td className="end">{s.hiddenCount}</td>
+          <td>
+            {s.createdBy} · <Time ago at={s.createdTime} />
+          </td>
+          <td>
+            <Time at={s.expiresTime} />
+          </td>
+          <td className="end">
+            <RowButton disabled={drop.isPending} onClick={() => drop.mutate(s.id)}>
+              {t('settings.remove')}
+            </RowButton>
+          </td>
         </tr>
-      </thead>
-      <tbody>
-        {list.data.map((s) => (
-          <tr key={s.id}>
-            <td>{s.name}</td>
-            <td className="mono small">
-              {s.scope.ruleId && <div>{`${t('word.rule')} = ${s.scope.ruleId}`}</div>}
-              {s.scope.deviceId && <div>{`${t('word.device')} = ${s.scope.deviceId.slice(0, 12)}`}</div>}
-              {(s.scope.conditions ?? []).map((c) => (
-                <div key={c.column}>{`${c.column} ${t(`operator.${c.operator}`)} ${c.value}`}</div>
-              ))}
-            </td>
-            <td>{s.reason}</td>
-            <td className="end">{s.hiddenCount}</td>
-            <td>
-              {s.createdBy} · <Time ago at={s.createdTime} />
-            </td>
-            <td>
-              <Time at={s.expiresTime} />
-            </td>
-            <td className="end">
-              <Button size="small" appearance="subtle" disabled={drop.isPending} onClick={() => drop.mutate(s.id)}>
-                {t('settings.remove')}
-              </Button>
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+      ))}
+    </Table>
   );
 }
 
