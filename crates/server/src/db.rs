@@ -3,16 +3,25 @@
 //! Columns are `TEXT`, `BIGINT` and `DOUBLE PRECISION` only, truth values are 0 and 1, times are microseconds,
 //! placeholders are `$1`. On SQLite there is one writer at a time, in the order of asking, so that no transaction ever
 //! meets a lock; readers go on beside it (WAL).
+//!
+//! Columns that name people are sealed ([`columns`], [`seal`]): a room writes `seal.put(COLUMN, text)` and reads
+//! `seal.get(&row, COLUMN)`, with the [`Sealer`] of its tenant.
 
+pub mod columns;
 mod migrations;
+pub mod seal;
 mod statement;
+mod turn;
 
+pub use seal::{SealError, Sealer};
 pub use statement::Statement;
 
+use garrison_model::TenantId;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _, Transaction};
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -49,6 +58,21 @@ pub enum DbError {
     /// The database was made by a newer program.
     #[error("the database has migration {0}, which this program does not know: a newer version has used it")]
     Newer(i64),
+    /// The columns are sealed, and not with this key.
+    #[error(
+        "control data of {of} is sealed with key `{known}`, and this server has {given}; restore `{file}` from the \
+         backup that belongs to this database: nothing else opens it"
+    )]
+    Key {
+        /// The tenant, or the server.
+        of: String,
+        /// What it is sealed with.
+        known: String,
+        /// What was given.
+        given: String,
+        /// The file that holds the key.
+        file: &'static str,
+    },
     /// The address is neither SQLite's nor PostgreSQL's.
     #[error("`{0}` is no database address; use `sqlite:PATH` or `postgres://…`")]
     Url(String),
@@ -73,6 +97,14 @@ pub struct Db {
     pool: AnyPool,
     dialect: Dialect,
     writer: Arc<Mutex<()>>,
+    seals: Arc<RwLock<Seals>>,
+}
+
+/// What the columns of this database are sealed with.
+#[derive(Debug)]
+struct Seals {
+    server: Sealer,
+    tenants: HashMap<TenantId, Sealer>,
 }
 
 /// Readers at once: the API's requests; more would only wait for the disk.
@@ -119,7 +151,9 @@ impl Db {
             .connect(url)
             .await
             .map_err(DbError::step("open the database"))?;
-        let db = Self { pool, dialect, writer: Arc::new(Mutex::new(())) };
+        let seals = Seals { server: Sealer::plain(""), tenants: HashMap::new() };
+        let seals = Arc::new(RwLock::new(seals));
+        let db = Self { pool, dialect, writer: Arc::new(Mutex::new(())), seals };
         migrations::run(&db).await?;
         Ok(db)
     }
@@ -127,6 +161,36 @@ impl Db {
     /// Which engine it is.
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// What a tenant's columns are sealed with: nothing until [`Db::seal_with`].
+    pub fn seal(&self, tenant: &TenantId) -> Sealer {
+        let seals = self.seals.read().unwrap_or_else(PoisonError::into_inner);
+        seals.tenants.get(tenant).cloned().unwrap_or_else(|| Sealer::plain(tenant.as_str()))
+    }
+
+    /// What the server's own columns are sealed with.
+    pub fn seal_own(&self) -> Sealer {
+        self.seals.read().unwrap_or_else(PoisonError::into_inner).server.clone()
+    }
+
+    /// Brings all columns of a tenant (`None`: of the server) to the form that a sealer writes, and uses it from here on.
+    /// Refuses another key than the one that they are sealed with. Says how many rows were changed.
+    pub async fn seal_with(&self, tenant: Option<&TenantId>, sealer: Sealer) -> Result<u64, DbError> {
+        let changed = turn::turn(self, tenant, &sealer).await?;
+        let mut seals = self.seals.write().unwrap_or_else(PoisonError::into_inner);
+        match tenant {
+            Some(tenant) => drop(seals.tenants.insert(tenant.clone(), sealer)),
+            None => seals.server = sealer,
+        }
+        Ok(changed)
+    }
+
+    /// Forgets what a tenant's columns were sealed with, after its rows and key are gone.
+    pub async fn seal_forget(&self, tenant: &TenantId) -> Result<(), DbError> {
+        let mut tx = self.write().await?;
+        sqlx::query("DELETE FROM db_seals WHERE scope = $1").bind(tenant.as_str()).execute(tx.conn()).await?;
+        tx.commit().await
     }
 
     /// For reading.

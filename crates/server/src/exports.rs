@@ -12,6 +12,7 @@ mod source;
 
 pub use source::Place;
 
+use crate::db::{Sealer, columns};
 use crate::incidents::{CaseError, Incidents};
 use crate::plane::PlaneError;
 use crate::shared::{Shared, rfc3339};
@@ -277,7 +278,7 @@ struct Stored {
     attempts: i64,
 }
 
-fn read(row: &sqlx::any::AnyRow) -> Result<Stored, ExportError> {
+fn read(seal: &Sealer, row: &sqlx::any::AnyRow) -> Result<Stored, ExportError> {
     let json = |name: &str| row.try_get::<String, _>(name);
     let secret: String = row.try_get("secret")?;
     let attempts: i64 = row.try_get("attempts")?;
@@ -288,20 +289,20 @@ fn read(row: &sqlx::any::AnyRow) -> Result<Stored, ExportError> {
             kind: Kind::read(&json("kind")?)?,
             mode: Mode::read(&json("mode")?)?,
             what: serde_json::from_str(&json("what")?).map_err(|_| ExportError::Stored)?,
-            target: serde_json::from_str(&json("target")?).map_err(|_| ExportError::Stored)?,
+            target: serde_json::from_str(&seal.get(row, columns::EXPORT_TARGET)?).map_err(|_| ExportError::Stored)?,
             secret_set: !secret.is_empty(),
             enabled: row.try_get::<i64, _>("enabled")? != 0,
             status: ExportStatus {
                 delivered: row.try_get("delivered")?,
                 pending: 0,
                 last_delivered: row.try_get::<Option<i64>, _>("last_delivered")?.map(|at| rfc3339(Micros(at))),
-                last_error: row.try_get("last_error")?,
+                last_error: seal.get_maybe(row, columns::EXPORT_ERROR)?,
                 next_attempt: (attempts > 0)
                     .then(|| row.try_get("next_attempt"))
                     .transpose()?
                     .map(|at| rfc3339(Micros(at))),
             },
-            created_by: row.try_get("created_by")?,
+            created_by: seal.get(row, columns::EXPORT_AUTHOR)?,
             created_time: rfc3339(Micros(row.try_get("created")?)),
         },
         secret,
@@ -375,12 +376,18 @@ impl Exports {
         Arc::new(Self { shared: Arc::clone(shared), incidents: Arc::clone(incidents) })
     }
 
+    /// What the tenant's columns are sealed with.
+    fn columns(&self) -> Sealer {
+        self.shared.db.seal(&self.shared.tenant)
+    }
+
     async fn stored(&self) -> Result<Vec<Stored>, ExportError> {
         let rows = sqlx::query("SELECT * FROM exports_target WHERE tenant_id = $1 ORDER BY name, id")
             .bind(self.shared.tenant.as_str())
             .fetch_all(self.shared.db.pool())
             .await?;
-        rows.iter().map(read).collect()
+        let seal = self.columns();
+        rows.iter().map(|row| read(&seal, row)).collect()
     }
 
     async fn one(&self, id: &str) -> Result<Stored, ExportError> {
@@ -389,7 +396,7 @@ impl Exports {
             .bind(id.to_owned())
             .fetch_optional(self.shared.db.pool())
             .await?;
-        read(&row.ok_or(ExportError::Unknown)?)
+        read(&self.columns(), &row.ok_or(ExportError::Unknown)?)
     }
 
     async fn view(&self, stored: Stored) -> Result<Export, ExportError> {
@@ -443,12 +450,12 @@ impl Exports {
         .bind(new.kind.as_str())
         .bind(mode.as_str())
         .bind(text(&what)?)
-        .bind(text(&new.target)?)
+        .bind(self.columns().put(columns::EXPORT_TARGET, &text(&new.target)?)?)
         .bind(secret)
         .bind(i64::from(new.enabled.unwrap_or(true)))
         .bind(text(&cursor)?)
         .bind(now.0)
-        .bind(who.to_owned())
+        .bind(self.columns().put(columns::EXPORT_AUTHOR, who)?)
         .execute(tx.conn())
         .await?;
         tx.commit().await?;
@@ -475,7 +482,7 @@ impl Exports {
              next_attempt = 0, revision = revision + 1 WHERE tenant_id = $6 AND id = $7",
         )
         .bind(text(&what)?)
-        .bind(text(&new.target)?)
+        .bind(self.columns().put(columns::EXPORT_TARGET, &text(&new.target)?)?)
         .bind(secret)
         .bind(i64::from(new.enabled.unwrap_or(old.view.enabled)))
         .bind(text(&cursor)?)
@@ -651,12 +658,13 @@ impl Exports {
     async fn failed(&self, stored: &Stored, words: &str, now: Micros) -> Result<(), ExportError> {
         tracing::warn!(export = %stored.view.name, "a receiver did not take a batch; it will be tried again");
         let attempts = stored.attempts + 1;
+        let words: String = words.chars().take(300).collect();
         let mut tx = self.shared.db.write().await?;
         sqlx::query(
             "UPDATE exports_target SET last_error = $1, attempts = $2, next_attempt = $3 \
              WHERE tenant_id = $4 AND id = $5 AND revision = $6",
         )
-        .bind(words.chars().take(300).collect::<String>())
+        .bind(self.columns().put(columns::EXPORT_ERROR, &words)?)
         .bind(attempts)
         .bind(now.0 + wait(attempts) * 1_000_000)
         .bind(self.shared.tenant.as_str())

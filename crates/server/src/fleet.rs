@@ -138,7 +138,7 @@ impl Fleet {
             e.record.clone()
         };
         let mut tx = self.db.write().await?;
-        store::update(tx.conn(), &record).await?;
+        store::update(tx.conn(), &self.db.seal(&record.tenant), &record).await?;
         tx.commit().await?;
         self.changed(id);
         Ok(true)
@@ -156,7 +156,7 @@ impl Fleet {
             e.record.clone()
         };
         let mut tx = self.db.write().await?;
-        store::update(tx.conn(), &record).await?;
+        store::update(tx.conn(), &self.db.seal(&record.tenant), &record).await?;
         tx.commit().await?;
         self.db.sync().await?;
         self.changed(id);
@@ -189,7 +189,7 @@ impl Fleet {
         for chunk in records.chunks(500) {
             let mut tx = self.db.write().await?;
             for record in chunk {
-                store::update(tx.conn(), record).await?;
+                store::update(tx.conn(), &self.db.seal(&record.tenant), record).await?;
             }
             tx.commit().await?;
         }

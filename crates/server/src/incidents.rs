@@ -10,6 +10,7 @@ pub mod link;
 pub mod list;
 pub mod merge;
 pub mod record;
+mod search;
 pub mod story;
 pub mod suppressions;
 pub mod take;
@@ -19,6 +20,7 @@ pub use error::CaseError;
 pub use list::{AlertFilter, IncidentFilter};
 pub use take::{AlertDraft, MatchedRow, Taken};
 
+use crate::db::Sealer;
 use crate::shared::Shared;
 use garrison_model::{Alert, IncidentSummary, TenantId};
 use std::sync::Arc;
@@ -64,5 +66,10 @@ impl Incidents {
 
     pub(crate) fn tenant(&self) -> &TenantId {
         &self.shared.tenant
+    }
+
+    /// What the tenant's columns are sealed with.
+    pub(crate) fn seal(&self) -> Sealer {
+        self.shared.db.seal(self.tenant())
     }
 }

@@ -199,7 +199,7 @@ impl Metering {
                 .await?;
                 let marks = rows.iter().map(mark).collect::<Result<Vec<_>, _>>()?;
                 if let Some(charge) = hour::settle(&marks) {
-                    let seat = seats.pick(tx.conn(), &tenant, hour, &charge).await?;
+                    let seat = seats.pick(tx.conn(), &self.db, &tenant, hour, &charge).await?;
                     let seat_id = seat.as_deref().unwrap_or_default();
                     let rows = ledger_write(tx.conn(), (&tenant, &machine, hour), &charge, seat_id, now).await?;
                     // A row that was there already takes no seat.
@@ -229,12 +229,14 @@ impl SeatsOf {
     async fn pick(
         &mut self,
         connection: &mut sqlx::AnyConnection,
+        db: &crate::db::Db,
         tenant: &str,
         hour: i64,
         charge: &Charge,
     ) -> Result<Option<String>, MeteringError> {
         if !self.pools.contains_key(tenant) {
-            let pools = seats::pools_read(&mut *connection, tenant, false).await?;
+            let seal = TenantId::new(tenant).map(|tenant| db.seal(&tenant)).unwrap_or_default();
+            let pools = seats::pools_read(&mut *connection, &seal, tenant, false).await?;
             self.pools.insert(tenant.to_owned(), pools);
         }
         let Some(pools) = self.pools.get(tenant).filter(|p| !p.is_empty()) else { return Ok(None) };

@@ -29,7 +29,7 @@ pub use select::{BulkChange, BulkPreview, Selector};
 pub use sight::{Desired, Sight, sensor_wanted};
 pub use subscriptions::SubscriptionNew;
 
-use crate::db::{Db, WriteTx};
+use crate::db::{Db, WriteTx, columns};
 use garrison_model::{Micros, TenantId};
 use sqlx::AnyConnection;
 
@@ -77,6 +77,11 @@ impl Plane {
 }
 
 impl Change<'_> {
+    /// What the tenant's columns are sealed with.
+    fn seal(&self) -> crate::db::Sealer {
+        self.plane.db.seal(self.tenant)
+    }
+
     fn conn(&mut self) -> &mut AnyConnection {
         self.tx.conn()
     }
@@ -99,16 +104,17 @@ impl Change<'_> {
             old: old.clone(),
             new: new.clone(),
         });
+        let seal = self.seal();
         sqlx::query(
             "INSERT INTO plane_audit (tenant_id, target, who, at, what, old, new) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(self.tenant.as_str())
         .bind(target.to_owned())
-        .bind(self.who.to_owned())
+        .bind(seal.put(columns::PLANE_AUDIT_WHO, self.who)?)
         .bind(self.now.0)
         .bind(what.to_owned())
-        .bind(old)
-        .bind(new)
+        .bind(seal.put_maybe(columns::PLANE_AUDIT_OLD, old.as_deref())?)
+        .bind(seal.put_maybe(columns::PLANE_AUDIT_NEW, new.as_deref())?)
         .execute(self.tx.conn())
         .await?;
         Ok(())

@@ -93,6 +93,11 @@ impl Reach {
         self.shared.tenant.as_str().to_owned()
     }
 
+    /// What the tenant's columns are sealed with.
+    fn seal(&self) -> crate::db::Sealer {
+        self.shared.db.seal(&self.shared.tenant)
+    }
+
     fn runs(&self) -> MutexGuard<'_, VecDeque<Arc<work::Run>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -252,6 +252,7 @@ impl Reset {
             }
             Step::Rows => {
                 let count = rows::erase(&self.db, tenant).await?;
+                self.db.seal_forget(tenant).await?;
                 Ok(format!("{count} rows of control data were erased in this run"))
             }
             Step::Files => {

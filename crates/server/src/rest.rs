@@ -11,14 +11,16 @@
 //! lies in `lake/<tenant>` of the data folder and its key in `control/<tenant>`; at the next start both go to the roots
 //! of the geography. Formats: docs/reference/data-protection.md.
 //!
-//! This room knows no rows: it opens no lake and no database.
+//! Keys of sealed columns come from the same secrets ([`crate::db::seal`]): a tenant's from its key, those of the server's
+//! own tables from `tenants.kek`. This room knows no rows: it opens no lake and no database.
 
 pub mod key;
 pub mod place;
 
-pub use key::{KeyError, TenantKey};
+pub use key::{KeyError, TenantKey, query_columns, server_columns};
 pub use place::{Place, Roots};
 
+use crate::db::Sealer;
 use crate::identity::keys::private_file_write;
 use garrison_lake::{AtRest, Lake};
 use garrison_model::TenantId;
@@ -75,19 +77,29 @@ pub struct Rest {
     pub lake: PathBuf,
     /// How its files are kept.
     pub at_rest: AtRest,
+    /// What its columns in the control database are sealed with.
+    pub columns: Sealer,
 }
 
 /// Finds or makes the place of a tenant and its key. `roots` are those of its geography, if it has one; `sealed` says
 /// whether new files are to be sealed.
 pub fn open(data: &Path, tenant: &TenantId, roots: Option<&Roots>, sealed: bool) -> Result<Rest, RestError> {
     let place = place::settle(data, tenant, roots)?;
-    let at_rest = match (sealed, Lake::key_name(&place.lake)?) {
-        (true, _) => AtRest::Sealed(TenantKey::ensure(data, tenant, &place.key)?.lake()?),
-        (false, Some(_)) => AtRest::Reading(TenantKey::read(data, tenant, &place.key)?.lake()?),
-        (false, None) => AtRest::Plain,
+    let lake_sealed = Lake::key_name(&place.lake)?.is_some();
+    let key = match sealed {
+        true => Some(TenantKey::ensure(data, tenant, &place.key)?),
+        // Columns may have been sealed over a plain lake.
+        false if lake_sealed || place.key.exists() => Some(TenantKey::read(data, tenant, &place.key)?),
+        false => None,
     };
+    let at_rest = match &key {
+        Some(key) if sealed => AtRest::Sealed(key.lake()?),
+        Some(key) if lake_sealed => AtRest::Reading(key.lake()?),
+        _ => AtRest::Plain,
+    };
+    let columns = key.map_or_else(|| Sealer::plain(tenant.as_str()), |key| key.columns(tenant, sealed));
     places_write(data, tenant, &place)?;
-    Ok(Rest { lake: place.lake, at_rest })
+    Ok(Rest { lake: place.lake, at_rest, columns })
 }
 
 /// What `keys/places.json` holds.

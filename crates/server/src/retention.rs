@@ -8,7 +8,7 @@
 //! audit log, the ledger of protected hours and the list of changes of the cloud plane are kept: they are the record.
 //! Formats and bounds: docs/reference/data-protection.md.
 
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, columns};
 use crate::incidents::Incidents;
 use crate::shared::Shared;
 use garrison_model::{Micros, TenantId};
@@ -160,7 +160,7 @@ pub async fn days_set(
     .bind(i64::from(days.cloud_alert_days))
     .bind(i64::from(days.inactive_device_days))
     .bind(now.0)
-    .bind(who)
+    .bind(db.seal(tenant).put(columns::RETENTION_AUTHOR, who)?)
     .execute(tx.conn())
     .await?;
     Ok(tx.commit().await?)

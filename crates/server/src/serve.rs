@@ -7,7 +7,7 @@ mod reconcile;
 use crate::access::Access;
 use crate::config::{Config, Role};
 use crate::connect::Connect;
-use crate::db::Db;
+use crate::db::{Db, Sealer};
 use crate::detection::Detection;
 use crate::detection::custom::Custom;
 use crate::detection::custom::queries::LakeQueries;
@@ -102,11 +102,12 @@ impl Server {
             Some(url) => Db::open(url).await?,
             None => Db::open_file(&data.join("control.db")).await?,
         };
+        db.seal_with(None, rest::server_columns(&data, config.encryption)?).await?;
+        let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
+        let lake = lake_open(&config, &tenant, &plane, &db).await?;
         let identity = Identity::open(db.clone(), data.join("keys"), now).await?;
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
         let metering = crate::metering::Metering::new(db.clone());
-        let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
-        let lake = lake_open(&config, &tenant, &plane).await?;
         let (key, oidc) = (identity.audit_key().clone(), config.oidc.clone());
         let access =
             Access::open(db.clone(), tenant.clone(), Arc::clone(&fleet), Arc::clone(&plane), key, oidc).await?;
@@ -257,8 +258,8 @@ impl Server {
     }
 }
 
-/// Opens the lake of the tenant where its geography has it, with its key.
-async fn lake_open(config: &Config, tenant: &TenantId, plane: &Plane) -> anyhow::Result<Lake> {
+/// Opens the lake of the tenant where its geography has it, with its key, which also seals the tenant's columns.
+async fn lake_open(config: &Config, tenant: &TenantId, plane: &Plane, db: &Db) -> anyhow::Result<Lake> {
     let lake_config = LakeConfig {
         retention_days: config.retention_days.clone(),
         disk_floor_bytes: config.disk_floor_bytes,
@@ -269,12 +270,20 @@ async fn lake_open(config: &Config, tenant: &TenantId, plane: &Plane) -> anyhow:
     let sealed = here.as_ref().and_then(|g| g.encryption).unwrap_or(config.encryption && config.role != Role::Query);
     let data = config.data.clone();
     let roots = here.map(|g| rest::Roots { lake: data.join(g.lake), control: data.join(g.control) });
-    let tenant = tenant.clone();
-    let open = move || -> anyhow::Result<Lake> {
-        let found = rest::open(&data, &tenant, roots.as_ref(), sealed)?;
-        Ok(Lake::open(found.lake, LakeConfig { at_rest: found.at_rest, ..lake_config })?)
+    let (of, is_query, column_sealed) = (tenant.clone(), config.role == Role::Query, config.encryption);
+    let open = move || -> anyhow::Result<(Lake, Sealer)> {
+        let mut found = rest::open(&data, &of, roots.as_ref(), sealed)?;
+        if is_query {
+            found.columns = rest::query_columns(&data, &of, column_sealed)?;
+        }
+        Ok((Lake::open(found.lake, LakeConfig { at_rest: found.at_rest, ..lake_config })?, found.columns))
     };
-    tokio::task::spawn_blocking(open).await?
+    let (lake, columns) = tokio::task::spawn_blocking(open).await??;
+    let turned = db.seal_with(Some(tenant), columns).await?;
+    if turned > 0 {
+        tracing::info!(rows = turned, %tenant, "control data was brought to the form that `encryption` says");
+    }
+    Ok(lake)
 }
 
 /// What copies the lake, where an object store is configured.

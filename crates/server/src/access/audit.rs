@@ -4,10 +4,13 @@
 //! transaction, so that a hundred readers cost one sync. An answer to a change is held back until its entry is durable;
 //! an answer to a read only until its entry is in the queue, which is bounded: a reader waits when it is full. What
 //! cannot be written is not answered.
+//!
+//! Lines rest sealed with the server's key; hashes are those of the lines as they read, so an export is proved without
+//! any key, and sealing a line anew does not break the chain.
 
 pub mod chain;
 
-use crate::db::{Db, DbError, Statement};
+use crate::db::{Db, DbError, Statement, columns};
 use chain::{Draft, Entry, Head, SignedHead};
 use ed25519_dalek::SigningKey;
 use garrison_model::{Micros, TenantId};
@@ -142,7 +145,10 @@ impl Audit {
     pub async fn list(&self, f: &AuditFilter) -> Result<Vec<AuditLine>, DbError> {
         let mut query = Statement::new("SELECT line, hash FROM access_audit WHERE tenant_id = ");
         query.push_bind(self.tenant.as_str().to_owned());
-        for (column, value) in [("who", &f.who), ("kind", &f.kind), ("action", &f.action), ("target", &f.target)] {
+        let seal = self.db.seal_own();
+        let who = seal.put_maybe(columns::AUDIT_WHO, f.who.as_deref())?;
+        let target = seal.put_maybe(columns::AUDIT_TARGET, f.target.as_deref())?;
+        for (column, value) in [("who", &who), ("kind", &f.kind), ("action", &f.action), ("target", &target)] {
             if let Some(value) = value {
                 query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
             }
@@ -158,6 +164,7 @@ impl Audit {
         for row in &rows {
             let (line, hash): (String, String) = (row.try_get("line")?, row.try_get("hash")?);
             // A line that was tampered with is for `verify` to tell of; a list leaves it out.
+            let Ok(line) = seal.open(columns::AUDIT_LINE, line) else { continue };
             if let Ok(entry) = serde_json::from_str(&line) {
                 lines.push(AuditLine { entry, hash });
             }
@@ -203,9 +210,12 @@ impl Audit {
             .bind(limit)
             .fetch_all(self.db.pool())
             .await?;
+        let seal = self.db.seal_own();
         rows.iter()
             .map(|row| {
                 let (line, hash): (String, String) = (row.try_get("line")?, row.try_get("hash")?);
+                // What does not open is handed out as it is, for the proof to say that it was changed.
+                let line = seal.open(columns::AUDIT_LINE, line.clone()).unwrap_or(line);
                 Ok(chain::exported(&line, &hash))
             })
             .collect()
@@ -264,6 +274,7 @@ async fn write(db: &Db, tenant: &TenantId, group: &[Waiting]) -> Result<(), DbEr
     let row = sqlx::query("UPDATE access_audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash")
         .fetch_one(tx.conn())
         .await?;
+    let seal = db.seal_own();
     let (mut seq, mut previous): (i64, String) = (row.try_get("seq")?, row.try_get("hash")?);
     for waiting in group {
         seq = seq.saturating_add(1);
@@ -276,12 +287,12 @@ async fn write(db: &Db, tenant: &TenantId, group: &[Waiting]) -> Result<(), DbEr
         .bind(seq)
         .bind(tenant.as_str())
         .bind(waiting.draft.at.0)
-        .bind(entry.who)
+        .bind(seal.put(columns::AUDIT_WHO, &entry.who)?)
         .bind(entry.kind)
         .bind(entry.action)
-        .bind(entry.target)
+        .bind(seal.put(columns::AUDIT_TARGET, &entry.target)?)
         .bind(entry.status)
-        .bind(line)
+        .bind(seal.put(columns::AUDIT_LINE, &line)?)
         .bind(hash.clone())
         .execute(tx.conn())
         .await?;

@@ -5,7 +5,7 @@
 //! one that comes back, the nonce the one in the signed ID token, and the provider checks the verifier.
 
 use super::{Access, AccessError, store};
-use crate::db::is_unique_violation;
+use crate::db::{columns, is_unique_violation};
 use crate::identity::{SignInError, SignedIn};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -360,10 +360,12 @@ impl Access {
         let roles = roles_of(&oidc.settings, &claims);
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
         let issuer = &oidc.settings.issuer;
+        let seal = self.db.seal_own();
+        let account = seal.put(columns::OIDC_SUBJECT, &subject)?;
         let mut tx = self.db.write().await?;
         let row = sqlx::query("SELECT user_id FROM access_oidc_accounts WHERE issuer = $1 AND subject = $2")
             .bind(issuer.clone())
-            .bind(subject.clone())
+            .bind(account.clone())
             .fetch_optional(tx.conn())
             .await?;
         let user = match row {
@@ -372,7 +374,7 @@ impl Access {
                 // Nobody is made who may not sign in.
                 roles.as_ref().map_err(|why| OidcError::Refused(why))?;
                 let name = name_of(&claims).ok_or(OidcError::Refused("the account has no name"))?;
-                let made = crate::identity::insert_user(tx.conn(), &name, Role::Reader, now).await;
+                let made = crate::identity::insert_user(tx.conn(), &seal, &name, Role::Reader, now).await;
                 let made = made.map_err(|error| match error {
                     crate::identity::Error::UserExists(_) => OidcError::Refused(
                         "a local user has the account's name; an administrator must rename one of them",
@@ -383,7 +385,7 @@ impl Access {
                 let inserted =
                     sqlx::query("INSERT INTO access_oidc_accounts (issuer, subject, user_id) VALUES ($1, $2, $3)")
                         .bind(issuer.clone())
-                        .bind(subject)
+                        .bind(account)
                         .bind(made.to_string())
                         .execute(tx.conn())
                         .await;

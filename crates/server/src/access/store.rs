@@ -5,7 +5,7 @@ use super::role::OWNER;
 use super::{
     Access, AccessError, Action, AutomationLevel, Condition, DeviceGroup, Grant, Rights, Scope, Setup, Subject,
 };
-use crate::db::{Db, is_unique_violation};
+use crate::db::{Db, columns, is_unique_violation};
 use garrison_model::{Micros, Role, SubscriptionId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -206,6 +206,7 @@ pub(crate) async fn assign_new_user(
     insert(connection, &tenant, ("User", user.as_str()), role, ("Tenant", ""), "Local", now, "first role").await
 }
 
+/// `by` is as the column holds it: sealed where it is a person's name.
 async fn insert(
     connection: &mut AnyConnection,
     tenant: &TenantId,
@@ -282,6 +283,7 @@ impl Access {
             .bind(ASSIGNMENTS_MAX)
             .fetch_all(self.db.pool())
             .await?;
+        let seal = self.db.seal_own();
         rows.iter()
             .map(|row| {
                 let (principal_kind, principal): (String, String) =
@@ -296,7 +298,7 @@ impl Access {
                     scope: row.try_get("scope")?,
                     source: row.try_get("source")?,
                     created_time: crate::shared::rfc3339(Micros(row.try_get("created")?)),
-                    created_by: row.try_get("created_by")?,
+                    created_by: seal.get(row, columns::ASSIGNMENT_AUTHOR)?,
                 })
             })
             .collect()
@@ -339,9 +341,10 @@ impl Access {
             }
             _ => return Err(AccessError::Value("scopeKind is `Tenant`, `Subscription` or `DeviceGroup`".to_owned())),
         }
+        let by = self.db.seal_own().put(columns::ASSIGNMENT_AUTHOR, by)?;
         let mut tx = self.db.write().await?;
         let made =
-            insert(tx.conn(), &self.tenant, (kind, &principal), &new.role, (scope_kind, &new.scope), "Local", now, by);
+            insert(tx.conn(), &self.tenant, (kind, &principal), &new.role, (scope_kind, &new.scope), "Local", now, &by);
         made.await.map_err(|e| if is_unique_violation(&e) { AccessError::Exists("assignment") } else { e.into() })?;
         tx.commit().await?;
         self.changed();
@@ -401,7 +404,7 @@ impl Access {
     /// Disables a user, whose sessions end at once, or lets it in again. The last owner stays.
     pub async fn user_switch(&self, name: &str, disabled: bool) -> Result<(), AccessError> {
         let mut tx = self.db.write().await?;
-        if !crate::identity::switch(tx.conn(), name, disabled).await? {
+        if !crate::identity::switch(tx.conn(), &self.db.seal_own(), name, disabled).await? {
             return Err(AccessError::Unknown("user"));
         }
         if disabled && !self.is_owned(tx.conn()).await? {

@@ -35,6 +35,7 @@ problems! {
     Text = "text_not_valid" 400 "A text is empty or too long.", "shorten it";
     IncidentOnly = "incident_only" 400 "Only incidents have a title and tags.", "change the incident instead";
     Scope = "scope_not_valid" 400 "The scope of the suppression cannot be used.", "name a rule, a device or a column condition";
+    SearchTooWide = "search_too_wide" 400 "The search would look at too many rows.", "narrow it with `since`, `status`, `severity` or `device`";
     Expiry = "expiry_not_valid" 400 "The end must lie in the future.", "give a later time, or none";
     TestRow = "test_row_not_valid" 400 "A row of the test is not a row of its table.", "see GET /api/v1/schema";
     PasswordRefused = "password_refused" 400 "The password is refused.", "use 10 to 256 characters, and give the current one";
@@ -196,6 +197,7 @@ impl From<CaseError> for ApiError {
             CaseError::Merge { .. } | CaseError::Full(..) => Self::with(Kind::MergeRefused, text),
             CaseError::Scope(_) => Self::with(Kind::Scope, text),
             CaseError::Expiry => Self::with(Kind::Expiry, text),
+            CaseError::SearchTooWide => Self::with(Kind::SearchTooWide, text),
             CaseError::Stored { .. } | CaseError::Db(_) | CaseError::Write(_) => Self::internal(&error),
         }
     }

@@ -6,6 +6,7 @@
 use super::reconcile::Package;
 use super::rollout::{Counts, Gate, Progress, Ring, RolloutState, Seat, chosen, decide};
 use super::{Connect, ConnectError, Entry};
+use crate::db::{Sealer, columns};
 use garrison_model::{ExtensionState, MachineId, Micros};
 use garrison_wire::connect::order::Deed;
 use serde::{Deserialize, Serialize};
@@ -83,8 +84,8 @@ pub(super) struct Offer {
     admitted: BTreeSet<MachineId>,
 }
 
-fn read(row: &sqlx::any::AnyRow) -> Result<(Rollout, i64), ConnectError> {
-    let text: String = row.try_get("document")?;
+fn read(seal: &Sealer, row: &sqlx::any::AnyRow) -> Result<(Rollout, i64), ConnectError> {
+    let text = seal.get(row, columns::ROLLOUT_DOCUMENT)?;
     let rollout = serde_json::from_str(&text).map_err(|_| ConnectError::Stored("roll-out"))?;
     Ok((rollout, row.try_get("revision")?))
 }
@@ -104,7 +105,8 @@ impl Connect {
         .bind(limit)
         .fetch_all(self.shared.db.pool())
         .await?;
-        rows.iter().map(read).collect()
+        let seal = self.seal();
+        rows.iter().map(|row| read(&seal, row)).collect()
     }
 
     /// Roll-outs, newest first.
@@ -127,7 +129,7 @@ impl Connect {
         )
         .bind(self.shared.tenant.as_str().to_owned())
         .bind(rollout.id.clone())
-        .bind(document)
+        .bind(self.seal().put(columns::ROLLOUT_DOCUMENT, &document)?)
         .bind(revision)
         .execute(tx.conn())
         .await?
@@ -180,7 +182,7 @@ impl Connect {
         .bind(self.shared.tenant.as_str().to_owned())
         .bind(rollout.id.clone())
         .bind(now.0)
-        .bind(serde_json::to_string(&rollout).unwrap_or_default())
+        .bind(self.seal().put(columns::ROLLOUT_DOCUMENT, &serde_json::to_string(&rollout).unwrap_or_default())?)
         .execute(tx.conn())
         .await?;
         tx.commit().await?;

@@ -2,6 +2,7 @@
 
 use super::reconcile::Standing;
 use super::{Connect, ConnectError, EXTENSION, Entry};
+use crate::db::{Sealer, columns};
 use garrison_model::{ConnectorId, MachineId, Micros};
 use garrison_wire::connect::v1;
 use serde::Serialize;
@@ -33,15 +34,16 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn read(row: &AnyRow) -> Result<(ConnectorId, Entry), ConnectError> {
+fn read(seal: &Sealer, row: &AnyRow) -> Result<(ConnectorId, Entry), ConnectError> {
     let text = |column: &str| row.try_get::<String, _>(column);
-    let standing: Option<String> = row.try_get("standing")?;
+    let standing = seal.get_maybe(row, columns::STANDING)?;
     let standing = match standing {
         // A standing that cannot be read must not be taken for a machine that has nothing.
         Some(text) => serde_json::from_str(&text).map_err(|_| ConnectError::Stored("standing"))?,
         None => Standing::default(),
     };
-    let revoked = (row.try_get::<i64, _>("revoked")? != 0).then(|| text("revoked_reason")).transpose()?;
+    let revoked =
+        (row.try_get::<i64, _>("revoked")? != 0).then(|| seal.get(row, columns::CONNECTOR_REVOKED)).transpose()?;
     let entry = Entry {
         machine: MachineId::new(&text("machine_id")?).map_err(|_| ConnectError::Stored("machine id"))?,
         place: None,
@@ -63,6 +65,7 @@ fn read(row: &AnyRow) -> Result<(ConnectorId, Entry), ConnectError> {
 
 async fn history(
     connection: &mut AnyConnection,
+    seal: &Sealer,
     tenant: &str,
     machine: &MachineId,
     at: Micros,
@@ -81,7 +84,7 @@ async fn history(
     .bind(EXTENSION)
     .bind(state.to_owned())
     .bind(code)
-    .bind(detail.to_owned())
+    .bind(seal.put(columns::CONNECT_DETAIL, detail)?)
     .bind(version.to_owned())
     .execute(connection)
     .await?;
@@ -91,6 +94,7 @@ async fn history(
 /// Writes a standing if nobody else did since `entry` was read, with a line of history where its state changed.
 async fn save(
     connection: &mut AnyConnection,
+    seal: &Sealer,
     tenant: &str,
     entry: &Entry,
     standing: &Standing,
@@ -103,7 +107,7 @@ async fn save(
     )
     .bind(tenant.to_owned())
     .bind(entry.machine.as_str().to_owned())
-    .bind(json(standing))
+    .bind(seal.put(columns::STANDING, &json(standing))?)
     .bind(entry.revision)
     .execute(&mut *connection)
     .await?
@@ -117,7 +121,7 @@ async fn save(
             Some(e) => (e.state.as_str(), i64::from(e.code.number()), e.detail.as_str(), e.version.as_str()),
             None => ("Gone", 0, "", ""),
         };
-        history(connection, tenant, &entry.machine, now, state, code, detail, version).await?;
+        history(connection, seal, tenant, &entry.machine, now, state, code, detail, version).await?;
     }
     Ok(true)
 }
@@ -125,6 +129,11 @@ async fn save(
 impl Connect {
     fn tenant(&self) -> String {
         self.shared.tenant.as_str().to_owned()
+    }
+
+    /// What the tenant's columns are sealed with.
+    pub(super) fn seal(&self) -> Sealer {
+        self.shared.db.seal(&self.shared.tenant)
     }
 
     /// Connectors with the standings of their machines: all, or one.
@@ -138,7 +147,8 @@ impl Connect {
         .bind(one.map(ToString::to_string).unwrap_or_default())
         .fetch_all(self.shared.db.pool())
         .await?;
-        rows.iter().map(read).collect()
+        let seal = self.seal();
+        rows.iter().map(|row| read(&seal, row)).collect()
     }
 
     pub(super) async fn standing_load(&self, machine: &MachineId) -> Result<Option<(Standing, i64)>, ConnectError> {
@@ -149,8 +159,8 @@ impl Connect {
                 .fetch_optional(self.shared.db.pool())
                 .await?;
         let Some(row) = row else { return Ok(None) };
-        let standing =
-            serde_json::from_str(&row.try_get::<String, _>(0)?).map_err(|_| ConnectError::Stored("standing"))?;
+        let standing = serde_json::from_str(&self.seal().get(&row, columns::STANDING)?)
+            .map_err(|_| ConnectError::Stored("standing"))?;
         Ok(Some((standing, row.try_get(1)?)))
     }
 
@@ -161,7 +171,7 @@ impl Connect {
         now: Micros,
     ) -> Result<bool, ConnectError> {
         let mut tx = self.shared.db.write().await?;
-        let saved = save(tx.conn(), &self.tenant(), entry, standing, now).await?;
+        let saved = save(tx.conn(), &self.seal(), &self.tenant(), entry, standing, now).await?;
         tx.commit().await?;
         Ok(saved)
     }
@@ -175,7 +185,7 @@ impl Connect {
         let mut tx = self.shared.db.write().await?;
         let mut saved = Vec::with_capacity(changed.len());
         for (_, entry, standing) in changed {
-            saved.push(save(tx.conn(), &self.tenant(), entry, standing, now).await?);
+            saved.push(save(tx.conn(), &self.seal(), &self.tenant(), entry, standing, now).await?);
         }
         tx.commit().await?;
         Ok(saved)
@@ -210,11 +220,12 @@ impl Connect {
     ) -> Result<bool, ConnectError> {
         let mut tx = self.shared.db.write().await?;
         sqlx::query(
-            "UPDATE connect_connectors SET revoked = 1, revoked_reason = 'the machine was enrolled anew'
+            "UPDATE connect_connectors SET revoked = 1, revoked_reason = $3
              WHERE tenant_id = $1 AND machine_id = $2 AND revoked = 0",
         )
         .bind(self.tenant())
         .bind(entry.machine.as_str().to_owned())
+        .bind(self.seal().put(columns::CONNECTOR_REVOKED, "the machine was enrolled anew")?)
         .execute(tx.conn())
         .await?;
         sqlx::query(
@@ -233,7 +244,7 @@ impl Connect {
         .bind(now.0)
         .execute(tx.conn())
         .await?;
-        let saved = save(tx.conn(), &self.tenant(), entry, &entry.standing, now).await?;
+        let saved = save(tx.conn(), &self.seal(), &self.tenant(), entry, &entry.standing, now).await?;
         tx.commit().await?;
         Ok(saved)
     }
@@ -246,7 +257,7 @@ impl Connect {
         )
         .bind(self.tenant())
         .bind(id.as_str().to_owned())
-        .bind(reason.to_owned())
+        .bind(self.seal().put(columns::CONNECTOR_REVOKED, reason)?)
         .execute(tx.conn())
         .await?;
         tx.commit().await?;
@@ -266,7 +277,7 @@ impl Connect {
         detail: &str,
     ) -> Result<(), ConnectError> {
         let mut tx = self.shared.db.write().await?;
-        history(tx.conn(), &self.tenant(), machine, self.now(), state, 0, detail, "").await?;
+        history(tx.conn(), &self.seal(), &self.tenant(), machine, self.now(), state, 0, detail, "").await?;
         Ok(tx.commit().await?)
     }
 
@@ -280,13 +291,14 @@ impl Connect {
         .bind(HISTORY_MAX)
         .fetch_all(self.shared.db.pool())
         .await?;
+        let seal = self.seal();
         let line = |row: &AnyRow| -> Result<HistoryLine, ConnectError> {
             Ok(HistoryLine {
                 time: crate::shared::rfc3339(Micros(row.try_get("at")?)),
                 extension: row.try_get("extension")?,
                 state: row.try_get("state")?,
                 code: row.try_get("code")?,
-                detail: row.try_get("detail")?,
+                detail: seal.get(row, columns::CONNECT_DETAIL)?,
                 version: row.try_get("version")?,
             })
         };

@@ -1,6 +1,7 @@
 //! Tokens that connect machines: scoped, expiring, counted, revocable. Only hashes of their secrets are stored.
 
 use super::{Connect, ConnectError};
+use crate::db::columns;
 use crate::identity::{TokenRefused, equal_in_constant_time};
 use garrison_model::{GroupName, Micros, SubscriptionId};
 use garrison_wire::connect::token::ConnectorToken;
@@ -97,7 +98,7 @@ impl Connect {
         )
         .bind(self.shared.tenant.as_str().to_owned())
         .bind(record.id.clone())
-        .bind(record.name.clone())
+        .bind(self.seal().put(columns::CONNECTOR_TOKEN_NAME, &record.name)?)
         .bind(token.secret_hash())
         .bind(record.subscription.clone())
         .bind(record.resource_group.clone())
@@ -117,10 +118,11 @@ impl Connect {
             .bind(TOKENS_MAX)
             .fetch_all(self.shared.db.pool())
             .await?;
+        let seal = self.seal();
         let read = |row: &sqlx::any::AnyRow| -> Result<ConnectorTokenRecord, ConnectError> {
             Ok(ConnectorTokenRecord {
                 id: row.try_get("id")?,
-                name: row.try_get("name")?,
+                name: seal.get(row, columns::CONNECTOR_TOKEN_NAME)?,
                 subscription: row.try_get("subscription_id")?,
                 resource_group: row.try_get("group_name")?,
                 created_time: crate::shared::rfc3339(Micros(row.try_get("created")?)),

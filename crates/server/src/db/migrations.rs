@@ -35,6 +35,7 @@ const MIGRATIONS: &[Migration] = migrations![
     50 "0050_access",
     60 "0060_retention",
     61 "0061_fleet_cutoff",
+    62 "0062_seals",
     70 "0070_recommend",
     71 "0071_reach",
     80 "0080_exports",

@@ -6,6 +6,7 @@
 use super::Detection;
 use super::custom::store::shown;
 use super::draft::{HitRow, Words, draft_of};
+use crate::db::columns;
 use crate::incidents::AlertDraft;
 use crate::ingest::{Observer, Stored};
 use crate::shared::Shared;
@@ -422,8 +423,9 @@ impl Indicators {
                 .bind(self.shared.tenant.as_str())
                 .fetch_all(self.shared.db.pool())
                 .await?;
+        let seal = self.shared.db.seal(&self.shared.tenant);
         rows.iter()
-            .map(|row| Ok((serde_json::from_str(&row.try_get::<String, _>("doc")?)?, row.try_get("expires")?)))
+            .map(|row| Ok((serde_json::from_str(&seal.get(row, columns::INDICATOR_DOC)?)?, row.try_get("expires")?)))
             .collect()
     }
 
@@ -452,7 +454,8 @@ impl Indicators {
             .fetch_optional(self.shared.db.pool())
             .await?
             .ok_or(IndicatorError::Unknown)?;
-        Ok(serde_json::from_str(&row.try_get::<String, _>("doc")?)?)
+        let seal = self.shared.db.seal(&self.shared.tenant);
+        Ok(serde_json::from_str(&seal.get(&row, columns::INDICATOR_DOC)?)?)
     }
 
     /// Adds one.
@@ -496,6 +499,7 @@ impl Indicators {
         if usize::try_from(count).unwrap_or(usize::MAX) >= INDICATORS_MAX {
             return Err(IndicatorError::TooMany);
         }
+        let seal = self.shared.db.seal(&self.shared.tenant);
         let stored = sqlx::query(
             "INSERT INTO detection_indicator (tenant_id, id, kind, value, doc, expires, created) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -503,8 +507,8 @@ impl Indicators {
         .bind(self.shared.tenant.as_str())
         .bind(indicator.id.clone())
         .bind(kind.as_str())
-        .bind(value.clone())
-        .bind(serde_json::to_string(&indicator)?)
+        .bind(seal.put(columns::INDICATOR_VALUE, &value)?)
+        .bind(seal.put(columns::INDICATOR_DOC, &serde_json::to_string(&indicator)?)?)
         .bind(expires)
         .bind(now.0)
         .execute(tx.conn())

@@ -2,6 +2,7 @@
 //! a switch for each; compiled off the async threads and exchanged as a whole.
 
 use super::RuleError;
+use crate::db::columns;
 use crate::shared::Shared;
 use garrison_model::{Rule, RuleDiagnostic, RuleId, Severity};
 use garrison_sigma::{Engine, HuntingMap, Options, Platform, RuleIndex, RuleSet};
@@ -57,7 +58,8 @@ pub async fn imported(shared: &Shared) -> Result<Vec<(String, String)>, RuleErro
         .bind(shared.tenant.as_str())
         .fetch_all(shared.db.pool())
         .await?;
-    rows.iter().map(|row| Ok((row.try_get("id")?, row.try_get("source")?))).collect()
+    let seal = shared.db.seal(&shared.tenant);
+    rows.iter().map(|row| Ok((row.try_get("id")?, seal.get(row, columns::RULE_SOURCE)?))).collect()
 }
 
 /// Reads which rules are off.

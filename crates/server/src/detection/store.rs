@@ -2,6 +2,7 @@
 
 use super::rules::{self, Loaded};
 use super::{Detection, RuleError};
+use crate::db::columns;
 use crate::shared::Shared;
 use garrison_model::{Rule, RuleDiagnostic, RuleId};
 use serde::{Deserialize, Serialize};
@@ -140,7 +141,7 @@ impl Detection {
         .bind(self.shared.tenant.as_str())
         .bind(id.as_str())
         .bind(i64::from(enabled))
-        .bind(who)
+        .bind(self.shared.db.seal(&self.shared.tenant).put(columns::RULE_SWITCHER, who)?)
         .bind(crate::now().0)
         .execute(tx.conn())
         .await?;
@@ -187,6 +188,7 @@ impl Detection {
                 .fetch_one(tx.conn())
                 .await?
                 .try_get("top")?;
+        let seal = self.shared.db.seal(&self.shared.tenant);
         for (n, (id, source)) in fresh.into_iter().enumerate() {
             sqlx::query(
                 "INSERT INTO detection_rule (tenant_id, id, source, imported_by, imported, position) \
@@ -195,8 +197,8 @@ impl Detection {
             )
             .bind(self.shared.tenant.as_str())
             .bind(id.clone())
-            .bind(source.clone())
-            .bind(who)
+            .bind(seal.put(columns::RULE_SOURCE, source)?)
+            .bind(seal.put(columns::RULE_IMPORTER, who)?)
             .bind(crate::now().0)
             .bind(position + 1 + n as i64)
             .execute(tx.conn())

@@ -93,7 +93,7 @@ impl Fleet {
             facts,
             ..self.new_record(device.clone(), Some(ip), now)
         };
-        store::insert(tx.conn(), &record).await?;
+        store::insert(tx.conn(), &self.db.seal(&record.tenant), &record).await?;
         store::certificate_insert(tx.conn(), &device, &peer.fingerprint, &peer.serial, now, not_after).await?;
         tx.commit().await?;
         self.devices().insert(device.clone(), Entry::new(record));

@@ -82,7 +82,7 @@ impl Fleet {
         }
         let record = self.new_record(peer.device.clone(), ip, now);
         let mut tx = self.db.write().await?;
-        store::insert(tx.conn(), &record).await?;
+        store::insert(tx.conn(), &self.db.seal(&record.tenant), &record).await?;
         tx.commit().await?;
         self.devices().entry(peer.device.clone()).or_insert_with(|| Entry::new(record));
         Ok(())

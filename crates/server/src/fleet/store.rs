@@ -1,7 +1,7 @@
 //! The tables `fleet_devices` and `fleet_certificates`.
 
 use super::record::{DeviceRecord, Facts};
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Sealer, columns};
 use garrison_model::{DeviceId, Micros, TenantId};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -15,9 +15,10 @@ fn list<T: serde::de::DeserializeOwned + Default>(row: &AnyRow, column: &str) ->
     Ok(serde_json::from_str(&row.try_get::<String, _>(column)?).unwrap_or_default())
 }
 
-fn read(row: &AnyRow) -> Result<Option<DeviceRecord>, sqlx::Error> {
+fn read(db: &Db, row: &AnyRow) -> Result<Option<DeviceRecord>, sqlx::Error> {
     let (id, tenant): (String, String) = (row.try_get("id")?, row.try_get("tenant")?);
     let (Ok(id), Ok(tenant)) = (DeviceId::new(id), TenantId::new(tenant)) else { return Ok(None) };
+    let seal = db.seal(&tenant);
     Ok(Some(DeviceRecord {
         id,
         tenant,
@@ -39,10 +40,10 @@ fn read(row: &AnyRow) -> Result<Option<DeviceRecord>, sqlx::Error> {
         last_seen: Micros(row.try_get("last_seen")?),
         health_issues: list(row, "health_issues")?,
         sight: list(row, "sight")?,
-        tags: list(row, "tags")?,
+        tags: serde_json::from_str(&seal.get(row, columns::DEVICE_TAGS)?).unwrap_or_default(),
         content_version: row.try_get("content_version")?,
         revoked: row.try_get::<i64, _>("revoked")? != 0,
-        revoked_reason: row.try_get("revoked_reason")?,
+        revoked_reason: seal.get(row, columns::DEVICE_REVOKED)?,
         row_count: row.try_get("row_count")?,
         lost_count: row.try_get("lost_count")?,
     }))
@@ -53,12 +54,12 @@ pub(super) async fn load(db: &Db) -> Result<Vec<DeviceRecord>, DbError> {
     let rows = sqlx::query("SELECT * FROM fleet_devices").fetch_all(db.pool()).await.map_err(failed())?;
     let mut records = Vec::with_capacity(rows.len());
     for row in &rows {
-        records.extend(read(row).map_err(failed())?);
+        records.extend(read(db, row).map_err(failed())?);
     }
     Ok(records)
 }
 
-pub(super) async fn insert(connection: &mut AnyConnection, r: &DeviceRecord) -> Result<(), DbError> {
+pub(super) async fn insert(connection: &mut AnyConnection, seal: &Sealer, r: &DeviceRecord) -> Result<(), DbError> {
     sqlx::query(
         "INSERT INTO fleet_devices (id, tenant, host_name, os_platform, os_distribution, os_version, kernel_version,
              architecture, ip_addresses, hardware_uuid, machine_id, duplicate_of, sensor_version, last_ip, first_seen,
@@ -84,10 +85,10 @@ pub(super) async fn insert(connection: &mut AnyConnection, r: &DeviceRecord) -> 
     .bind(r.last_seen.0)
     .bind(json(&r.health_issues))
     .bind(json(&r.sight))
-    .bind(json(&r.tags))
+    .bind(seal.put(columns::DEVICE_TAGS, &json(&r.tags))?)
     .bind(r.content_version.clone())
     .bind(i64::from(r.revoked))
-    .bind(r.revoked_reason.clone())
+    .bind(seal.put(columns::DEVICE_REVOKED, &r.revoked_reason)?)
     .bind(r.row_count)
     .bind(r.lost_count)
     .execute(connection)
@@ -96,7 +97,7 @@ pub(super) async fn insert(connection: &mut AnyConnection, r: &DeviceRecord) -> 
     Ok(())
 }
 
-pub(super) async fn update(connection: &mut AnyConnection, r: &DeviceRecord) -> Result<(), DbError> {
+pub(super) async fn update(connection: &mut AnyConnection, seal: &Sealer, r: &DeviceRecord) -> Result<(), DbError> {
     // A revocation is never undone by an older copy: `revoked` only grows.
     sqlx::query(
         "UPDATE fleet_devices SET host_name = $2, os_platform = $3, os_distribution = $4, os_version = $5,
@@ -119,10 +120,10 @@ pub(super) async fn update(connection: &mut AnyConnection, r: &DeviceRecord) -> 
     .bind(r.last_seen.0)
     .bind(json(&r.health_issues))
     .bind(json(&r.sight))
-    .bind(json(&r.tags))
+    .bind(seal.put(columns::DEVICE_TAGS, &json(&r.tags))?)
     .bind(r.content_version.clone())
     .bind(i64::from(r.revoked))
-    .bind(r.revoked_reason.clone())
+    .bind(seal.put(columns::DEVICE_REVOKED, &r.revoked_reason)?)
     .bind(r.row_count)
     .bind(r.lost_count)
     .execute(connection)

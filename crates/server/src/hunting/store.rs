@@ -3,7 +3,7 @@
 use super::error::HuntError;
 use super::resources::{Resources, RunState};
 use super::{Caller, Hunting, Interface};
-use crate::db::DbError;
+use crate::db::{DbError, Sealer, columns};
 use crate::shared::{Shared, rfc3339};
 use garrison_model::{Micros, Role, TenantId};
 use sqlx::Row as _;
@@ -152,15 +152,15 @@ impl QueryDraft {
     }
 }
 
-fn saved(row: &AnyRow, caller: &str) -> Result<SavedQuery, sqlx::Error> {
-    let owner: String = row.try_get("owner")?;
+fn saved(seal: &Sealer, row: &AnyRow, caller: &str) -> Result<SavedQuery, sqlx::Error> {
+    let owner = seal.get(row, columns::QUERY_OWNER)?;
     let id: String = row.try_get("id")?;
     Ok(SavedQuery {
         id: id.parse().unwrap_or_default(),
-        name: row.try_get("name")?,
-        folder: row.try_get("folder")?,
-        description: row.try_get("description")?,
-        query: row.try_get("query")?,
+        name: seal.get(row, columns::QUERY_NAME)?,
+        folder: seal.get(row, columns::QUERY_FOLDER)?,
+        description: seal.get(row, columns::QUERY_DESCRIPTION)?,
+        query: seal.get(row, columns::QUERY_TEXT)?,
         shared: row.try_get::<i64, _>("shared")? != 0,
         mine: owner == caller,
         owner,
@@ -172,26 +172,28 @@ fn saved(row: &AnyRow, caller: &str) -> Result<SavedQuery, sqlx::Error> {
 impl Hunting {
     /// Saved queries that a user sees: his own and the shared ones, by folder and name.
     pub async fn query_list(&self, tenant: &TenantId, user: &str) -> Result<Vec<SavedQuery>, HuntError> {
-        let rows = sqlx::query(
-            "SELECT * FROM hunting_query WHERE tenant_id = $1 AND (shared = 1 OR owner = $2) ORDER BY folder, name, id",
-        )
-        .bind(tenant.as_str())
-        .bind(user)
-        .fetch_all(self.shared.db.pool())
-        .await?;
-        Ok(rows.iter().map(|row| saved(row, user)).collect::<Result<_, _>>()?)
+        let seal = self.shared.db.seal(tenant);
+        let rows = sqlx::query("SELECT * FROM hunting_query WHERE tenant_id = $1 AND (shared = 1 OR owner = $2)")
+            .bind(tenant.as_str())
+            .bind(seal.put(columns::QUERY_OWNER, user)?)
+            .fetch_all(self.shared.db.pool())
+            .await?;
+        let mut all = rows.iter().map(|row| saved(&seal, row, user)).collect::<Result<Vec<_>, _>>()?;
+        all.sort_by(|a, b| (&a.folder, &a.name, a.id).cmp(&(&b.folder, &b.name, b.id)));
+        Ok(all)
     }
 
     /// One of them.
     pub async fn query_get(&self, tenant: &TenantId, user: &str, id: Uuid) -> Result<SavedQuery, HuntError> {
+        let seal = self.shared.db.seal(tenant);
         let row =
             sqlx::query("SELECT * FROM hunting_query WHERE tenant_id = $1 AND id = $2 AND (shared = 1 OR owner = $3)")
                 .bind(tenant.as_str())
                 .bind(id.to_string())
-                .bind(user)
+                .bind(seal.put(columns::QUERY_OWNER, user)?)
                 .fetch_optional(self.shared.db.pool())
                 .await?;
-        row.map(|row| saved(&row, user)).transpose()?.ok_or(HuntError::QueryUnknown)
+        row.map(|row| saved(&seal, &row, user)).transpose()?.ok_or(HuntError::QueryUnknown)
     }
 
     /// Saves a new query.
@@ -213,19 +215,20 @@ impl Hunting {
         if count >= QUERIES_MAX {
             return Err(HuntError::Invalid(format!("there are {QUERIES_MAX} saved queries, which is the limit")));
         }
+        let seal = self.shared.db.seal(tenant);
         let written = sqlx::query(
             "INSERT INTO hunting_query (tenant_id, id, owner, shared, folder, name, place, description, query, created, \
              updated) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
         )
         .bind(tenant.as_str())
         .bind(id.to_string())
-        .bind(user)
+        .bind(seal.put(columns::QUERY_OWNER, user)?)
         .bind(i64::from(draft.shared))
-        .bind(&draft.folder)
-        .bind(&draft.name)
-        .bind(draft.place(user))
-        .bind(&draft.description)
-        .bind(&draft.query)
+        .bind(seal.put(columns::QUERY_FOLDER, &draft.folder)?)
+        .bind(seal.put(columns::QUERY_NAME, &draft.name)?)
+        .bind(seal.put(columns::QUERY_PLACE, &draft.place(user))?)
+        .bind(seal.put(columns::QUERY_DESCRIPTION, &draft.description)?)
+        .bind(seal.put(columns::QUERY_TEXT, &draft.query)?)
         .bind(now.0)
         .execute(tx.conn())
         .await;
@@ -246,16 +249,17 @@ impl Hunting {
         let draft = draft.checked(self.settings.query_bytes_max)?;
         let known = self.query_owned(tenant, user, id).await?;
         let mut tx = self.shared.db.write().await?;
+        let seal = self.shared.db.seal(tenant);
         let written = sqlx::query(
             "UPDATE hunting_query SET shared = $1, folder = $2, name = $3, place = $4, description = $5, query = $6, \
              updated = $7 WHERE tenant_id = $8 AND id = $9",
         )
         .bind(i64::from(draft.shared))
-        .bind(&draft.folder)
-        .bind(&draft.name)
-        .bind(draft.place(&known.owner))
-        .bind(&draft.description)
-        .bind(&draft.query)
+        .bind(seal.put(columns::QUERY_FOLDER, &draft.folder)?)
+        .bind(seal.put(columns::QUERY_NAME, &draft.name)?)
+        .bind(seal.put(columns::QUERY_PLACE, &draft.place(&known.owner))?)
+        .bind(seal.put(columns::QUERY_DESCRIPTION, &draft.description)?)
+        .bind(seal.put(columns::QUERY_TEXT, &draft.query)?)
         .bind(now.0)
         .bind(tenant.as_str())
         .bind(id.to_string())
@@ -296,27 +300,28 @@ impl Hunting {
         limit: usize,
     ) -> Result<Vec<HistoryView>, HuntError> {
         let (began, number) = before.unwrap_or((i64::MAX, i64::MAX));
+        let seal = self.shared.db.seal(tenant);
         let rows = sqlx::query(
             "SELECT number, began, query, error, report FROM hunting_history WHERE tenant_id = $1 \
              AND ($2 = '' OR owner = $2) AND (began < $3 OR (began = $3 AND number < $4)) \
              ORDER BY began DESC, number DESC LIMIT $5",
         )
         .bind(tenant.as_str())
-        .bind(user.unwrap_or_default())
+        .bind(seal.put(columns::HISTORY_OWNER, user.unwrap_or_default())?)
         .bind(began)
         .bind(number)
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(self.shared.db.pool())
         .await?;
         let view = |row: &AnyRow| -> Result<HistoryView, sqlx::Error> {
-            let report: String = row.try_get("report")?;
+            let report = seal.get(row, columns::HISTORY_REPORT)?;
             let mut report: serde_json::Value = serde_json::from_str(&report).unwrap_or_default();
             let origin = report.as_object_mut().and_then(|report| report.remove("origin"));
             Ok(HistoryView {
                 number: row.try_get("number")?,
                 began: row.try_get("began")?,
-                query: row.try_get("query")?,
-                error: row.try_get("error")?,
+                query: seal.get(row, columns::HISTORY_QUERY)?,
+                error: seal.get_maybe(row, columns::HISTORY_ERROR)?,
                 origin: origin.and_then(|origin| serde_json::from_value(origin).ok()),
                 report,
             })
@@ -356,7 +361,8 @@ impl Hunting {
             if own.contains(&interface.as_str()) {
                 continue;
             }
-            let owner: String = row.try_get("owner")?;
+            // Another tenant's, whose key is not there: its quotas are not kept here either.
+            let Ok(owner) = self.shared.db.seal(&tenant).get(row, columns::HISTORY_OWNER) else { continue };
             let (began, ended) = (Micros(row.try_get("began")?), Micros(row.try_get("ended")?));
             self.lock_quotas().restore(&tenant, &owner, began, ended, now);
         }
@@ -375,7 +381,7 @@ impl Hunting {
 pub(crate) async fn history_write(shared: &Shared, entries: &[HistoryEntry]) -> Result<(), DbError> {
     let mut tx = shared.db.write().await?;
     for entry in entries {
-        let report = &entry.resources;
+        let (report, seal) = (&entry.resources, shared.db.seal(&entry.tenant));
         let mut words = serde_json::to_value(report).unwrap_or_default();
         if let (Some(words), Some(origin)) = (words.as_object_mut(), &entry.origin) {
             words.insert("origin".to_owned(), serde_json::to_value(origin).unwrap_or_default());
@@ -386,15 +392,15 @@ pub(crate) async fn history_write(shared: &Shared, entries: &[HistoryEntry]) -> 
         )
         .bind(entry.tenant.as_str())
         .bind(report.id.to_string())
-        .bind(&report.user)
+        .bind(seal.put(columns::HISTORY_OWNER, &report.user)?)
         .bind(report.interface.as_str())
         .bind(entry.began.0)
         .bind(entry.ended.0)
         .bind(report.state.as_str())
-        .bind(entry.error.as_deref())
+        .bind(seal.put_maybe(columns::HISTORY_ERROR, entry.error.as_deref())?)
         // PostgreSQL takes no zero bytes.
-        .bind(entry.query.replace('\0', " "))
-        .bind(words.to_string().replace("\\u0000", " "))
+        .bind(seal.put(columns::HISTORY_QUERY, &entry.query.replace('\0', " "))?)
+        .bind(seal.put(columns::HISTORY_REPORT, &words.to_string().replace("\\u0000", " "))?)
         .execute(tx.conn())
         .await?;
     }

@@ -2,7 +2,7 @@
 
 use super::secret::{equal_in_constant_time, hash_text, random_text};
 use super::{Error, Identity};
-use crate::db::is_unique_violation;
+use crate::db::{Sealer, columns, is_unique_violation};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use base64::Engine as _;
@@ -132,11 +132,11 @@ fn damaged() -> Error {
     Error::Invalid("a stored user is damaged")
 }
 
-fn read_user(row: &AnyRow) -> Result<(UserRecord, Option<String>), Error> {
+fn read_user(seal: &Sealer, row: &AnyRow) -> Result<(UserRecord, Option<String>), Error> {
     let hash: Option<String> = row.try_get("password_hash")?;
     let user = UserRecord {
         id: UserId::new(row.try_get::<String, _>("id")?).map_err(|_| damaged())?,
-        name: row.try_get("name")?,
+        name: seal.get(row, columns::USER_NAME)?,
         role: row.try_get::<String, _>("role")?.parse().map_err(|_| damaged())?,
         password_set: hash.is_some(),
         disabled: row.try_get::<i64, _>("disabled")? != 0,
@@ -164,12 +164,14 @@ pub(super) async fn sweep(connection: &mut AnyConnection, now: Micros) -> Result
 impl Identity {
     /// All users, by name.
     pub async fn user_list(&self) -> Result<Vec<UserRecord>, Error> {
-        let rows = sqlx::query(
-            "SELECT id, name, role, password_hash, created, disabled FROM identity_users ORDER BY name LIMIT 10000",
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        rows.iter().map(|row| read_user(row).map(|(user, _)| user)).collect()
+        let rows =
+            sqlx::query("SELECT id, name, role, password_hash, created, disabled FROM identity_users LIMIT 10000")
+                .fetch_all(self.db.pool())
+                .await?;
+        let seal = self.db.seal_own();
+        let mut users = rows.iter().map(|row| Ok(read_user(&seal, row)?.0)).collect::<Result<Vec<_>, Error>>()?;
+        users.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(users)
     }
 
     /// A user by name.
@@ -178,19 +180,20 @@ impl Identity {
     }
 
     async fn user_with_hash(&self, name: &str) -> Result<Option<(UserRecord, Option<String>)>, Error> {
+        let seal = self.db.seal_own();
         sqlx::query("SELECT id, name, role, password_hash, created, disabled FROM identity_users WHERE name = $1")
-            .bind(name.to_owned())
+            .bind(seal.put(columns::USER_NAME, name)?)
             .fetch_optional(self.db.pool())
             .await?
             .as_ref()
-            .map(read_user)
+            .map(|row| read_user(&seal, row))
             .transpose()
     }
 
     /// A new user without a password; a link lets them in first.
     pub async fn user_create(&self, name: &str, role: Role, now: Micros) -> Result<UserRecord, Error> {
         let mut tx = self.db.write().await?;
-        let id = insert_user(tx.conn(), name, role, now).await?;
+        let id = insert_user(tx.conn(), &self.db.seal_own(), name, role, now).await?;
         crate::access::store::assign_new_user(tx.conn(), &id, role, now).await?;
         tx.commit().await?;
         Ok(UserRecord { id, name: name.to_owned(), role, password_set: false, disabled: false, created: now })
@@ -290,7 +293,7 @@ impl Identity {
                 .bind(id.to_owned())
                 .fetch_optional(self.db.pool())
                 .await?;
-        row.as_ref().map(|r| read_user(r).map(|(u, _)| u)).transpose()
+        row.as_ref().map(|r| read_user(&self.db.seal_own(), r).map(|(u, _)| u)).transpose()
     }
 
     /// Opens a session for a user who proved himself elsewhere.
@@ -341,7 +344,7 @@ impl Identity {
                 .await?;
             tx.commit().await?;
         }
-        Ok(Some(read_user(&row)?.0.into()))
+        Ok(Some(read_user(&self.db.seal_own(), &row)?.0.into()))
     }
 
     /// Ends a session.
@@ -393,6 +396,7 @@ impl Identity {
 /// A new user to whom nothing is given yet.
 pub(crate) async fn insert_user(
     connection: &mut AnyConnection,
+    seal: &Sealer,
     name: &str,
     role: Role,
     now: Micros,
@@ -404,7 +408,7 @@ pub(crate) async fn insert_user(
     let id = UserId::new(uuid::Uuid::now_v7().to_string()).map_err(|_| damaged())?;
     sqlx::query("INSERT INTO identity_users (id, name, role, created) VALUES ($1, $2, $3, $4)")
         .bind(id.as_str().to_owned())
-        .bind(name.to_owned())
+        .bind(seal.put(columns::USER_NAME, name)?)
         .bind(role.as_str())
         .bind(now.0)
         .execute(connection)
@@ -429,10 +433,16 @@ pub(crate) async fn is_enabled(connection: &mut AnyConnection, id: &str) -> Resu
 }
 
 /// Disables a user and ends its sessions, or lets it in again; false if there is none.
-pub(crate) async fn switch(connection: &mut AnyConnection, name: &str, disabled: bool) -> Result<bool, sqlx::Error> {
+pub(crate) async fn switch(
+    connection: &mut AnyConnection,
+    seal: &Sealer,
+    name: &str,
+    disabled: bool,
+) -> Result<bool, sqlx::Error> {
+    let name = seal.put(columns::USER_NAME, name)?;
     let done = sqlx::query("UPDATE identity_users SET disabled = $1 WHERE name = $2")
         .bind(i64::from(disabled))
-        .bind(name.to_owned())
+        .bind(name.clone())
         .execute(&mut *connection)
         .await?
         .rows_affected();
@@ -441,7 +451,7 @@ pub(crate) async fn switch(connection: &mut AnyConnection, name: &str, disabled:
             "DELETE FROM identity_sessions WHERE user_id IN (SELECT id FROM identity_users WHERE name = $1)",
             "DELETE FROM identity_links WHERE user_id IN (SELECT id FROM identity_users WHERE name = $1)",
         ] {
-            sqlx::query(sql).bind(name.to_owned()).execute(&mut *connection).await?;
+            sqlx::query(sql).bind(name.clone()).execute(&mut *connection).await?;
         }
     }
     Ok(done > 0)
@@ -450,13 +460,14 @@ pub(crate) async fn switch(connection: &mut AnyConnection, name: &str, disabled:
 /// Names of all users, by id.
 pub(crate) async fn user_names(db: &crate::db::Db) -> Result<std::collections::HashMap<String, String>, sqlx::Error> {
     let rows = sqlx::query("SELECT id, name FROM identity_users LIMIT 10000").fetch_all(db.pool()).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let seal = db.seal_own();
+    rows.iter().map(|row| Ok((row.try_get(0)?, seal.get(row, columns::USER_NAME)?))).collect()
 }
 
 /// Id of the user of a name.
 pub(crate) async fn user_id(db: &crate::db::Db, name: &str) -> Result<Option<String>, sqlx::Error> {
     let row = sqlx::query("SELECT id FROM identity_users WHERE name = $1")
-        .bind(name.to_owned())
+        .bind(db.seal_own().put(columns::USER_NAME, name)?)
         .fetch_optional(db.pool())
         .await?;
     row.map(|row| row.try_get(0)).transpose()

@@ -3,6 +3,7 @@
 use super::people::{Principal, token_id};
 use super::secret::{equal_in_constant_time, hash_text, random_text};
 use super::{Error, Identity};
+use crate::db::columns;
 use garrison_model::{Micros, Role};
 use garrison_wire::token::EnrolmentToken;
 use sqlx::AnyConnection;
@@ -109,7 +110,7 @@ impl Identity {
             "INSERT INTO identity_api_tokens (id, name, role, hash, created, expires) VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(record.id.clone())
-        .bind(record.name.clone())
+        .bind(self.db.seal_own().put(columns::API_TOKEN_NAME, name)?)
         .bind(role.as_str())
         .bind(hash_text(&text))
         .bind(now.0)
@@ -128,11 +129,12 @@ impl Identity {
         .bind(TOKENS_MAX)
         .fetch_all(self.db.pool())
         .await?;
+        let seal = self.db.seal_own();
         rows.iter()
             .map(|row| {
                 Ok(ApiTokenRecord {
                     id: row.try_get("id")?,
-                    name: row.try_get("name")?,
+                    name: seal.get(row, columns::API_TOKEN_NAME)?,
                     role: row
                         .try_get::<String, _>("role")?
                         .parse()
@@ -177,7 +179,7 @@ impl Identity {
         Ok(Some(Principal {
             user: None,
             token: Some(row.try_get("id")?),
-            name: row.try_get("name")?,
+            name: self.db.seal_own().get(&row, columns::API_TOKEN_NAME)?,
             role,
             password_set: false,
         }))
@@ -214,7 +216,7 @@ impl Identity {
              VALUES ($1, $2, $3, $4, $5, $6, 0, 0)",
         )
         .bind(record.id.clone())
-        .bind(record.name.clone())
+        .bind(self.db.seal_own().put(columns::ENROLMENT_TOKEN_NAME, name)?)
         .bind(token.secret_hash())
         .bind(now.0)
         .bind(record.expires.0)
@@ -234,11 +236,12 @@ impl Identity {
         .bind(TOKENS_MAX)
         .fetch_all(self.db.pool())
         .await?;
+        let seal = self.db.seal_own();
         rows.iter()
             .map(|row| {
                 Ok(EnrolmentTokenRecord {
                     id: row.try_get("id")?,
-                    name: row.try_get("name")?,
+                    name: seal.get(row, columns::ENROLMENT_TOKEN_NAME)?,
                     created: Micros(row.try_get("created")?),
                     expires: Micros(row.try_get("expires")?),
                     uses_max: row.try_get("uses_max")?,

@@ -61,6 +61,13 @@ pub enum CaseError {
     /// A moment in the past.
     #[error("the end of a suppression must lie in the future")]
     Expiry,
+    /// A search would open more rows than one request may.
+    #[error(
+        "a search looks at up to {} rows, and there are more here; narrow it with `since`, `status`, `severity` or \
+         `device`",
+        super::search::SEARCHED_MAX
+    )]
+    SearchTooWide,
     /// What is stored cannot be read; damage or a newer program's work.
     #[error("cannot read what is stored of {what}")]
     Stored {

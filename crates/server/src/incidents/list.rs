@@ -2,7 +2,7 @@
 
 use super::record::{IncidentRow, alert_read, alert_target, incident_target, parse_time, severity_number, time};
 use super::{CaseError, Incidents};
-use crate::db::{Dialect, Statement};
+use crate::db::{Dialect, Statement, columns};
 use garrison_model::{
     Alert, AlertId, AlertStatus, CloudStatus, CorrelationReason, DeviceId, Incident, IncidentId, IncidentStatus,
     IncidentSummary, RuleId, Severity,
@@ -177,34 +177,50 @@ fn cloud_statuses(query: &mut Statement, values: &[CloudStatus]) {
     query.push(")");
 }
 
-/// Every word must be there; `%` and `_` mean themselves.
-fn words(query: &mut Statement, q: &str) {
-    for word in q.to_lowercase().split_whitespace().take(8) {
-        let escaped = word.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        query.push(" AND search LIKE ").push_bind(format!("%{escaped}%")).push(" ESCAPE '\\'");
-    }
+/// Order of a list, and where a page of it begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Paging<'a> {
+    pub(super) sort: Sort,
+    pub(super) descending: bool,
+    pub(super) after: &'a After,
+    pub(super) limit: usize,
+    pub(super) id_is_number: bool,
 }
 
-fn page(query: &mut Statement, sort: Sort, descending: bool, after: &After, limit: usize, id_is_number: bool) {
-    let (column, sign, order) =
-        (sort.column(), if descending { "<" } else { ">" }, if descending { "DESC" } else { "ASC" });
-    if let Some((key, id)) = after {
-        query.push(" AND (").push(column).push(" ").push(sign).push(" ").push_bind(*key);
+impl Paging<'_> {
+    pub(super) fn column(&self) -> &'static str {
+        self.sort.column()
+    }
+
+    /// Whether a row is behind the last one of the page before.
+    pub(super) fn beyond(&self, query: &mut Statement) {
+        let (column, sign) = (self.column(), if self.descending { "<" } else { ">" });
+        let Some((key, id)) = self.after else {
+            query.push("1 = 1");
+            return;
+        };
+        query.push("(").push(column).push(" ").push(sign).push(" ").push_bind(*key);
         query.push(" OR (").push(column).push(" = ").push_bind(*key).push(" AND id ").push(sign).push(" ");
-        if id_is_number {
+        if self.id_is_number {
             query.push_bind(id.parse::<i64>().unwrap_or(0));
         } else {
             query.push_bind(id.clone());
         }
         query.push("))");
     }
-    query.push(" ORDER BY ").push(column).push(" ").push(order).push(", id ").push(order);
-    query.push(" LIMIT ").push_bind(limit as i64 + 1);
+
+    pub(super) fn order(&self, query: &mut Statement, limit: i64) {
+        let order = if self.descending { "DESC" } else { "ASC" };
+        query.push(" ORDER BY ").push(self.column()).push(" ").push(order).push(", id ").push(order);
+        query.push(" LIMIT ").push_bind(limit);
+    }
 }
 
 impl Incidents {
     /// Lists incidents.
     pub async fn incident_list(&self, f: &IncidentFilter) -> Result<Listed<IncidentSummary>, CaseError> {
+        let seal = self.seal();
+        let assignee = seal.put_maybe(columns::INCIDENT_ASSIGNEE, f.assignee.as_deref())?;
         let fill = |query: &mut Statement| {
             query.push_bind(self.tenant().as_str().to_owned());
             if !f.status.is_empty() {
@@ -213,7 +229,7 @@ impl Incidents {
             if !f.severity.is_empty() {
                 severities(query, &f.severity);
             }
-            match f.assignee.as_deref() {
+            match assignee.as_deref() {
                 Some("") => {
                     query.push(" AND assigned_to IS NULL");
                 }
@@ -241,21 +257,14 @@ impl Incidents {
             if let Some(since) = f.since {
                 query.push(" AND updated >= ").push_bind(since);
             }
-            if let Some(q) = &f.q {
-                words(query, q);
-            }
         };
-        let mut count = Statement::new("SELECT COUNT(*) AS n FROM incidents_incident WHERE tenant_id = ");
-        fill(&mut count);
-        let total = count.build().fetch_one(self.shared.db.pool()).await?.try_get("n")?;
-        let mut query = Statement::new("SELECT * FROM incidents_incident WHERE tenant_id = ");
-        fill(&mut query);
-        page(&mut query, f.sort, f.descending, &f.after, f.limit, true);
-        let rows = query.build().fetch_all(self.shared.db.pool()).await?;
+        let (sort, descending, after, limit) = (f.sort, f.descending, &f.after, f.limit);
+        let paging = Paging { sort, descending, after, limit, id_is_number: true };
+        let (rows, total) = self.page(columns::INCIDENT_SEARCH, f.q.as_deref(), fill, paging).await?;
         let mut items = Vec::with_capacity(rows.len());
         let mut next = None;
         for row in rows.iter().take(f.limit) {
-            items.push(IncidentRow::read(row)?.summary);
+            items.push(IncidentRow::read(&seal, row)?.summary);
             next = Some((row.try_get::<i64, _>(f.sort.column())?, row.try_get::<i64, _>("id")?.to_string()));
         }
         Ok(Listed { items, next: next.filter(|_| rows.len() > f.limit), total })
@@ -296,21 +305,14 @@ impl Incidents {
             if let Some(since) = f.since {
                 query.push(" AND updated >= ").push_bind(since);
             }
-            if let Some(q) = &f.q {
-                words(query, q);
-            }
         };
-        let mut count = Statement::new("SELECT COUNT(*) AS n FROM incidents_alert WHERE tenant_id = ");
-        fill(&mut count);
-        let total = count.build().fetch_one(self.shared.db.pool()).await?.try_get("n")?;
-        let mut query = Statement::new("SELECT * FROM incidents_alert WHERE tenant_id = ");
-        fill(&mut query);
-        page(&mut query, f.sort, f.descending, &f.after, f.limit, false);
-        let rows = query.build().fetch_all(self.shared.db.pool()).await?;
-        let mut items = Vec::with_capacity(rows.len());
+        let (sort, descending, after, limit) = (f.sort, f.descending, &f.after, f.limit);
+        let paging = Paging { sort, descending, after, limit, id_is_number: false };
+        let (rows, total) = self.page(columns::ALERT_SEARCH, f.q.as_deref(), fill, paging).await?;
+        let (seal, mut items) = (self.seal(), Vec::with_capacity(rows.len()));
         let mut next = None;
         for row in rows.iter().take(f.limit) {
-            let mut alert = alert_read(row)?;
+            let mut alert = alert_read(&seal, row)?;
             alert.matches.clear();
             items.push(alert);
             next = Some((row.try_get::<i64, _>(f.sort.column())?, row.try_get::<String, _>("id")?));
@@ -338,11 +340,13 @@ impl Incidents {
         .bind(id.0)
         .fetch_all(&mut *conn)
         .await?;
+        let seal = self.seal();
         let (mut alerts, mut correlation_reasons) = (Vec::new(), Vec::new());
         for row in &rows {
-            let mut alert = alert_read(row)?;
+            let mut alert = alert_read(&seal, row)?;
             alert.matches.clear();
-            correlation_reasons.push(CorrelationReason { alert_id: alert.id.clone(), reason: row.try_get("reason")? });
+            let reason = seal.get(row, columns::ALERT_REASON)?;
+            correlation_reasons.push(CorrelationReason { alert_id: alert.id.clone(), reason });
             alerts.push(alert);
         }
         Ok(Incident { summary: row.summary, alerts, comments, correlation_reasons })
@@ -378,14 +382,15 @@ impl Incidents {
         .bind(target)
         .fetch_all(self.shared.db.pool())
         .await?;
+        let seal = self.seal();
         rows.iter()
             .map(|row| {
                 Ok(AuditEntry {
                     time: time(row.try_get("at")?),
-                    who: row.try_get("who")?,
+                    who: seal.get(row, columns::CASE_AUDIT_WHO)?,
                     what: row.try_get("what")?,
-                    old: row.try_get("old")?,
-                    new: row.try_get("new")?,
+                    old: seal.get_maybe(row, columns::CASE_AUDIT_OLD)?,
+                    new: seal.get_maybe(row, columns::CASE_AUDIT_NEW)?,
                 })
             })
             .collect()

@@ -2,6 +2,7 @@
 
 use super::record::{alert_target, incident_target, time};
 use super::{CaseChange, CaseError, Incidents};
+use crate::db::columns;
 use crate::incidents::correlate;
 use garrison_model::{Alert, AlertId, IncidentId, IncidentStatus, IncidentSummary, Micros};
 use sqlx::{AnyConnection, Row as _};
@@ -149,7 +150,7 @@ impl Incidents {
             sqlx::query("UPDATE incidents_alert SET reason = $3 WHERE tenant_id = $1 AND id = $2")
                 .bind(self.tenant().as_str())
                 .bind(id.as_str())
-                .bind(format!("moved here by {who}"))
+                .bind(self.seal().put(columns::ALERT_REASON, &format!("moved here by {who}"))?)
                 .execute(tx.conn())
                 .await?;
             let (old, new) = (from.to_string(), into.to_string());

@@ -1,6 +1,7 @@
 //! Rows of the case tables, and the small writes that all changes share.
 
 use super::{CaseError, Incidents};
+use crate::db::{Sealer, columns};
 use crate::incidents::correlate::{self, Candidate};
 use garrison_model::Micros;
 use garrison_model::{
@@ -54,9 +55,9 @@ pub struct IncidentRow {
 
 impl IncidentRow {
     /// Reads a row of `SELECT *`.
-    pub fn read(row: &AnyRow) -> Result<Self, CaseError> {
+    pub fn read(seal: &Sealer, row: &AnyRow) -> Result<Self, CaseError> {
         let id = IncidentId(row.try_get("id")?);
-        let doc: String = row.try_get("doc")?;
+        let doc = seal.get(row, columns::INCIDENT_DOC)?;
         let summary: IncidentSummary = serde_json::from_str(&doc)
             .map_err(|source| CaseError::Stored { what: format!("incident {id}"), source })?;
         Ok(Self { summary, title_given: row.try_get::<i64, _>("title_given")? != 0 })
@@ -64,8 +65,8 @@ impl IncidentRow {
 }
 
 /// Reads an alert of `SELECT *`; comments are added by the caller.
-pub fn alert_read(row: &AnyRow) -> Result<Alert, CaseError> {
-    let doc: String = row.try_get("doc")?;
+pub fn alert_read(seal: &Sealer, row: &AnyRow) -> Result<Alert, CaseError> {
+    let doc = seal.get(row, columns::ALERT_DOC)?;
     let mut alert: Alert = serde_json::from_str(&doc).map_err(|source| CaseError::Stored {
         what: row.try_get::<String, _>("id").map_or_else(|_| "an alert".to_owned(), |id| format!("alert {id}")),
         source,
@@ -86,11 +87,11 @@ impl Incidents {
             .fetch_optional(conn)
             .await?
             .ok_or(CaseError::IncidentUnknown(id))?;
-        IncidentRow::read(&row)
+        IncidentRow::read(&self.seal(), &row)
     }
 
     pub(crate) async fn incident_write(&self, conn: &mut AnyConnection, row: &IncidentRow) -> Result<(), CaseError> {
-        let s = &row.summary;
+        let (s, seal) = (&row.summary, self.seal());
         let doc = serde_json::to_string(s)
             .map_err(|source| CaseError::Stored { what: format!("incident {}", s.id), source })?;
         let tags = serde_json::to_string(&s.tags)
@@ -114,21 +115,21 @@ impl Incidents {
         )
         .bind(self.tenant().as_str())
         .bind(s.id.0)
-        .bind(s.title.clone())
+        .bind(seal.put(columns::INCIDENT_TITLE, &s.title)?)
         .bind(i64::from(row.title_given))
         .bind(severity_number(s.severity))
         .bind(s.status.as_str())
-        .bind(s.assigned_to.clone())
+        .bind(seal.put_maybe(columns::INCIDENT_ASSIGNEE, s.assigned_to.as_deref())?)
         .bind(s.classification.map(|c| c.as_str()))
         .bind(s.determination.map(|d| d.as_str()))
-        .bind(tags)
+        .bind(seal.put(columns::INCIDENT_TAGS, &tags)?)
         .bind(s.redirect_incident_id.map(|i| i.0))
         .bind(parse_time(&s.created_time))
         .bind(parse_time(&s.last_update_time))
         .bind(parse_time(&s.first_event_time))
         .bind(parse_time(&s.last_event_time))
-        .bind(search)
-        .bind(doc)
+        .bind(seal.put(columns::INCIDENT_SEARCH, &search)?)
+        .bind(seal.put(columns::INCIDENT_DOC, &doc)?)
         .execute(conn)
         .await?;
         Ok(())
@@ -150,6 +151,7 @@ impl Incidents {
         .bind(row.summary.id.0)
         .fetch_all(&mut *conn)
         .await?;
+        let seal = self.seal();
         let s = &mut row.summary;
         let mut parts = Vec::with_capacity(rows.len());
         let (mut devices, mut users, mut techniques) = (Vec::new(), Vec::new(), std::collections::BTreeSet::new());
@@ -169,7 +171,7 @@ impl Incidents {
             };
             parts.push(correlate::TitlePart {
                 severity,
-                title: alert.try_get("title")?,
+                title: seal.get(alert, columns::ALERT_TITLE)?,
                 rule: alert.try_get("rule_id")?,
                 device: device.name.clone(),
                 category,
@@ -177,7 +179,7 @@ impl Incidents {
             if devices.len() < NAMED_MAX && !devices.iter().any(|d: &DeviceRef| d.id == device.id) {
                 devices.push(device);
             }
-            if let Some(user) = alert.try_get::<Option<String>, _>("related_user")?
+            if let Some(user) = seal.get_maybe(alert, columns::ALERT_USER)?
                 && users.len() < NAMED_MAX
                 && !users.contains(&user)
             {
@@ -212,7 +214,7 @@ impl Incidents {
             .fetch_optional(conn)
             .await?
             .ok_or(CaseError::AlertUnknown)?;
-        alert_read(&row)
+        alert_read(&self.seal(), &row)
     }
 
     /// Writes what may change of an alert after it was made.
@@ -230,7 +232,7 @@ impl Incidents {
         .bind(parse_time(&alert.first_event_time))
         .bind(parse_time(&alert.last_event_time))
         .bind(alert.incident_id.0)
-        .bind(alert_doc(alert)?)
+        .bind(self.seal().put(columns::ALERT_DOC, &alert_doc(alert)?)?)
         .bind(alert.classification.map(|c| c.as_str()))
         .execute(conn)
         .await?;
@@ -245,11 +247,12 @@ impl Incidents {
         .bind(target)
         .fetch_all(conn)
         .await?;
+        let seal = self.seal();
         rows.iter()
             .map(|row| {
                 Ok(Comment {
-                    comment: row.try_get("text")?,
-                    created_by: row.try_get("created_by")?,
+                    comment: seal.get(row, columns::COMMENT_TEXT)?,
+                    created_by: seal.get(row, columns::COMMENT_AUTHOR)?,
                     created_time: time(row.try_get("created")?),
                 })
             })
@@ -264,13 +267,14 @@ impl Incidents {
         who: &str,
         now: Micros,
     ) -> Result<(), CaseError> {
+        let seal = self.seal();
         sqlx::query(
             "INSERT INTO incidents_comment (tenant_id, target, text, created_by, created) VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(self.tenant().as_str())
         .bind(target)
-        .bind(text)
-        .bind(who)
+        .bind(seal.put(columns::COMMENT_TEXT, text)?)
+        .bind(seal.put(columns::COMMENT_AUTHOR, who)?)
         .bind(now.0)
         .execute(conn)
         .await?;
@@ -287,16 +291,17 @@ impl Incidents {
         old: Option<String>,
         new: Option<String>,
     ) -> Result<(), CaseError> {
+        let seal = self.seal();
         sqlx::query(
             "INSERT INTO incidents_audit (tenant_id, target, who, at, what, old, new) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(self.tenant().as_str())
         .bind(target)
-        .bind(who)
+        .bind(seal.put(columns::CASE_AUDIT_WHO, who)?)
         .bind(now.0)
         .bind(what)
-        .bind(old)
-        .bind(new)
+        .bind(seal.put_maybe(columns::CASE_AUDIT_OLD, old.as_deref())?)
+        .bind(seal.put_maybe(columns::CASE_AUDIT_NEW, new.as_deref())?)
         .execute(conn)
         .await?;
         Ok(())

@@ -6,6 +6,7 @@
 
 use super::record::{alert_read, parse_time, time};
 use super::{CaseError, Incidents};
+use crate::db::columns;
 use crate::detection::evidence::folder;
 use crate::detection::process::{Facts, ProcessFact, initiator, own_tree, subject};
 use crate::detection::summary::summary;
@@ -14,7 +15,6 @@ use garrison_model::{
     Activity, Alert, AlertId, DeviceId, DeviceRef, IncidentId, Micros, ProcessNode, Story, StoryTree,
 };
 use serde_json::{Map, Value};
-use sqlx::Row as _;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -209,10 +209,11 @@ impl Incidents {
             other => query.bind(other.as_str().unwrap_or_default().to_owned()),
         };
         let rows = query.fetch_all(self.shared.db.pool()).await?;
+        let seal = self.seal();
         rows.iter()
             .map(|row| {
-                let alert = alert_read(row)?;
-                let lineage: String = row.try_get("lineage")?;
+                let alert = alert_read(&seal, row)?;
+                let lineage = seal.get(row, columns::ALERT_LINEAGE)?;
                 let lineage = serde_json::from_str(&lineage)
                     .map_err(|source| CaseError::Stored { what: format!("alert {}", alert.id), source })?;
                 Ok(StoryAlert { alert, lineage })

@@ -3,6 +3,7 @@
 use super::record::{alert_read, parse_time, time};
 use super::take::hides;
 use super::{CaseError, Incidents};
+use crate::db::{Sealer, columns};
 use crate::detection::suppression::scope_check;
 use garrison_model::{Micros, Suppression, SuppressionId, SuppressionPreview, SuppressionScope};
 use serde::{Deserialize, Serialize};
@@ -32,15 +33,15 @@ pub struct SuppressionNew {
     pub expires_time: Option<String>,
 }
 
-fn read(row: &AnyRow) -> Result<Suppression, CaseError> {
+fn read(seal: &Sealer, row: &AnyRow) -> Result<Suppression, CaseError> {
     let id: String = row.try_get("id")?;
-    let scope: String = row.try_get("scope")?;
+    let scope = seal.get(row, columns::SUPPRESSION_SCOPE)?;
     Ok(Suppression {
-        name: row.try_get("name")?,
-        reason: row.try_get("reason")?,
+        name: seal.get(row, columns::SUPPRESSION_NAME)?,
+        reason: seal.get(row, columns::SUPPRESSION_REASON)?,
         scope: serde_json::from_str(&scope)
             .map_err(|source| CaseError::Stored { what: format!("suppression {id}"), source })?,
-        created_by: row.try_get("created_by")?,
+        created_by: seal.get(row, columns::SUPPRESSION_AUTHOR)?,
         created_time: time(row.try_get("created")?),
         expires_time: row.try_get::<Option<i64>, _>("expires")?.map(time),
         hidden_count: row.try_get("hidden_count")?,
@@ -55,7 +56,8 @@ impl Incidents {
             .bind(self.tenant().as_str())
             .fetch_all(self.shared.db.pool())
             .await?;
-        rows.iter().map(read).collect()
+        let seal = self.seal();
+        rows.iter().map(|row| read(&seal, row)).collect()
     }
 
     /// Those in force.
@@ -89,6 +91,7 @@ impl Incidents {
         let id = format!("su{}", &uuid::Uuid::new_v4().simple().to_string()[..16]);
         let scope = serde_json::to_string(&new.scope)
             .map_err(|source| CaseError::Stored { what: format!("suppression {id}"), source })?;
+        let seal = self.seal();
         let mut tx = self.shared.db.write().await?;
         sqlx::query(
             "INSERT INTO incidents_suppression (tenant_id, id, name, reason, scope, created_by, created, expires, \
@@ -96,10 +99,10 @@ impl Incidents {
         )
         .bind(self.tenant().as_str())
         .bind(id.clone())
-        .bind(name.clone())
-        .bind(new.reason.clone())
-        .bind(scope)
-        .bind(who)
+        .bind(seal.put(columns::SUPPRESSION_NAME, &name)?)
+        .bind(seal.put(columns::SUPPRESSION_REASON, &new.reason)?)
+        .bind(seal.put(columns::SUPPRESSION_SCOPE, &scope)?)
+        .bind(seal.put(columns::SUPPRESSION_AUTHOR, who)?)
         .bind(now.0)
         .bind(expires)
         .execute(tx.conn())
@@ -153,9 +156,10 @@ impl Incidents {
         .bind(PREVIEW_ALERTS_MAX)
         .fetch_all(self.shared.db.pool())
         .await?;
+        let seal = self.seal();
         let (mut would_hide, mut examples) = (0, Vec::new());
         for row in &rows {
-            let alert = alert_read(row)?;
+            let alert = alert_read(&seal, row)?;
             if hides(scope, &alert) {
                 would_hide += 1;
                 if examples.len() < EXAMPLES_MAX {

@@ -4,7 +4,7 @@
 use super::correlate::{self, Decision};
 use super::record::{alert_doc, alert_target, incident_target, parse_time, severity_number, time};
 use super::{CaseChange, CaseError, Incidents};
-use crate::db::Statement;
+use crate::db::{Statement, columns};
 use crate::detection::process::ProcessFact;
 use crate::detection::{evidence, suppression};
 use garrison_model::{ALERT_MATCHES_MAX, Alert, AlertId, AlertStatus, BootId, IncidentId, InvestigationState, Micros};
@@ -170,14 +170,19 @@ impl Incidents {
             "SELECT incident_id, shared_key, MAX(seen) AS seen FROM incidents_key WHERE incident_id > 0 AND tenant_id = ",
         );
         query.push_bind(self.tenant().as_str().to_owned()).push(" AND shared_key IN (");
-        query.push_list(facts.keys.iter().map(|(key, _)| key.text()));
+        let seal = self.seal();
+        let mut keys = Vec::with_capacity(facts.keys.len());
+        for (key, _) in &facts.keys {
+            keys.push(seal.put(columns::SHARED_KEY, &key.text())?);
+        }
+        query.push_list(keys.into_iter());
         // Most recent first; more candidates than this would make one attack of half the fleet.
         query.push(") GROUP BY incident_id, shared_key ORDER BY seen DESC LIMIT 500");
         let rows = if facts.keys.is_empty() { Vec::new() } else { query.build().fetch_all(&mut *conn).await? };
         let mut candidates: Vec<correlate::Candidate> = Vec::new();
         for row in rows {
             let id = IncidentId(row.try_get("incident_id")?);
-            let Some(key) = correlate::Key::parse(&row.try_get::<String, _>("shared_key")?) else { continue };
+            let Some(key) = correlate::Key::parse(&seal.get(&row, columns::SHARED_KEY)?) else { continue };
             let seen = Micros(row.try_get("seen")?);
             match candidates.iter_mut().find(|c| c.id == id) {
                 Some(known) => known.shared.push((key, seen)),
@@ -251,11 +256,11 @@ impl Incidents {
              (status <> 'Resolved' OR suppressed = 1) ORDER BY last_event DESC LIMIT 1",
         )
         .bind(self.tenant().as_str())
-        .bind(draft.fold_key.clone())
+        .bind(self.seal().put(columns::ALERT_FOLD, &draft.fold_key)?)
         .bind(parse_time(&draft.alert.first_event_time).saturating_sub(FOLD_WINDOW))
         .fetch_optional(conn)
         .await?;
-        row.as_ref().map(super::record::alert_read).transpose()
+        row.as_ref().map(|row| super::record::alert_read(&self.seal(), row)).transpose()
     }
 
     async fn rate_capped(
@@ -288,7 +293,7 @@ impl Incidents {
         .bind(draft.alert.machine_id.as_str())
         .fetch_optional(conn)
         .await?;
-        row.as_ref().map(super::record::alert_read).transpose()
+        row.as_ref().map(|row| super::record::alert_read(&self.seal(), row)).transpose()
     }
 
     pub(crate) async fn alert_insert(
@@ -297,7 +302,7 @@ impl Incidents {
         draft: &AlertDraft,
         reason: &str,
     ) -> Result<(), CaseError> {
-        let alert = &draft.alert;
+        let (alert, seal) = (&draft.alert, self.seal());
         let lineage = serde_json::to_string(&draft.lineage)
             .map_err(|source| CaseError::Stored { what: format!("alert {}", alert.id), source })?;
         let mut search = [
@@ -332,19 +337,19 @@ impl Incidents {
         .bind(alert.status.as_str())
         .bind(alert.category.clone())
         .bind(alert.mitre_techniques.join(","))
-        .bind(alert.related_user.clone())
-        .bind(alert.title.clone())
+        .bind(seal.put_maybe(columns::ALERT_USER, alert.related_user.as_deref())?)
+        .bind(seal.put(columns::ALERT_TITLE, &alert.title)?)
         .bind(i64::from(alert.suppressed))
-        .bind(draft.fold_key.clone())
+        .bind(self.seal().put(columns::ALERT_FOLD, &draft.fold_key)?)
         .bind(alert.match_count)
         .bind(parse_time(&alert.alert_creation_time))
         .bind(parse_time(&alert.last_update_time))
         .bind(parse_time(&alert.first_event_time))
         .bind(parse_time(&alert.last_event_time))
-        .bind(search)
-        .bind(reason)
-        .bind(alert_doc(alert)?)
-        .bind(lineage)
+        .bind(seal.put(columns::ALERT_SEARCH, &search)?)
+        .bind(seal.put(columns::ALERT_REASON, reason)?)
+        .bind(seal.put(columns::ALERT_DOC, &alert_doc(alert)?)?)
+        .bind(seal.put(columns::ALERT_LINEAGE, &lineage)?)
         .execute(&mut *conn)
         .await?;
         self.rows_add(conn, draft, alert).await
@@ -358,6 +363,7 @@ impl Incidents {
     ) -> Result<(), CaseError> {
         let seen = parse_time(&draft.alert.last_event_time);
         let facts = correlate::facts(&draft.alert, &draft.lineage, Micros(seen));
+        let seal = self.seal();
         for (key, _) in facts.keys {
             sqlx::query(
                 "INSERT INTO incidents_key (tenant_id, alert_id, incident_id, shared_key, seen) VALUES ($1, $2, $3, $4, $5) \
@@ -366,7 +372,7 @@ impl Incidents {
             .bind(self.tenant().as_str())
             .bind(draft.alert.id.as_str())
             .bind(incident.0)
-            .bind(key.text())
+            .bind(seal.put(columns::SHARED_KEY, &key.text())?)
             .bind(seen)
             .execute(&mut *conn)
             .await?;

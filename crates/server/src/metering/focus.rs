@@ -215,7 +215,8 @@ impl Metering {
             Err(crate::plane::PlaneError::Unknown(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        let pools = pools_read(&mut *self.db.pool().acquire().await?, tenant.as_str(), true).await?;
+        let pools =
+            pools_read(&mut *self.db.pool().acquire().await?, &self.db.seal(tenant), tenant.as_str(), true).await?;
         Ok(Book {
             tenant: tenant.as_str().to_owned(),
             region,

@@ -218,7 +218,7 @@ impl Metering {
         prices: &super::prices::Prices,
     ) -> Result<Share, MeteringError> {
         let mut connection = self.db.pool().acquire().await?;
-        let pools = pools_read(&mut connection, tenant.as_str(), false).await?;
+        let pools = pools_read(&mut connection, &self.db.seal(tenant), tenant.as_str(), false).await?;
         let used = match last_hour(&mut connection, tenant.as_str()).await? {
             Some(last) => used_read(&mut connection, tenant.as_str(), last, subscription).await?,
             None => std::collections::HashMap::new(),

@@ -3,6 +3,7 @@
 use super::hour::HOUR;
 use super::money::{CURRENCIES, Money, gigabyte_price_read, hour_price_read};
 use super::{Metering, MeteringError, hour_time, whole_hour};
+use crate::db::{Sealer, columns};
 use crate::shared::rfc3339;
 use garrison_model::{Micros, Plan, TenantId};
 use serde::{Deserialize, Serialize};
@@ -182,7 +183,7 @@ impl Prices {
     }
 }
 
-fn sheet_read(row: &sqlx::any::AnyRow) -> Result<Sheet, MeteringError> {
+fn sheet_read(seal: &Sealer, row: &sqlx::any::AnyRow) -> Result<Sheet, MeteringError> {
     Ok(Sheet {
         id: row.try_get("id")?,
         meter: Meter::read(&row.try_get::<String, _>("meter")?)?,
@@ -190,23 +191,23 @@ fn sheet_read(row: &sqlx::any::AnyRow) -> Result<Sheet, MeteringError> {
         unit_micros: row.try_get("unit_micros")?,
         from: row.try_get("valid_from")?,
         to: row.try_get("valid_to")?,
-        created_by: row.try_get("created_by")?,
+        created_by: seal.get(row, columns::PRICE_AUTHOR)?,
         created: row.try_get("created")?,
     })
 }
 
-async fn load(connection: &mut AnyConnection, tenant: &TenantId) -> Result<Prices, MeteringError> {
+async fn load(connection: &mut AnyConnection, seal: &Sealer, tenant: &TenantId) -> Result<Prices, MeteringError> {
     let rows = sqlx::query("SELECT * FROM metering_prices WHERE tenant_id = $1 ORDER BY meter, valid_from, id")
         .bind(tenant.as_str())
         .fetch_all(connection)
         .await?;
-    Ok(Prices { sheets: rows.iter().map(sheet_read).collect::<Result<_, _>>()? })
+    Ok(Prices { sheets: rows.iter().map(|row| sheet_read(seal, row)).collect::<Result<_, _>>()? })
 }
 
 impl Metering {
     /// All prices of a tenant.
     pub async fn prices(&self, tenant: &TenantId) -> Result<Prices, MeteringError> {
-        load(&mut *self.db.pool().acquire().await?, tenant).await
+        load(&mut *self.db.pool().acquire().await?, &self.db.seal(tenant), tenant).await
     }
 
     /// All price sheets, by plan and time.
@@ -244,8 +245,9 @@ impl Metering {
             return Err(refuse("`currency` must be a code of ISO 4217, such as EUR"));
         }
         let hour = now.0.div_euclid(HOUR);
+        let seal = self.db.seal(tenant);
         let mut tx = self.write_alone().await?;
-        let prices = load(tx.conn(), tenant).await?;
+        let prices = load(tx.conn(), &seal, tenant).await?;
         if prices.sheets.len() >= SHEETS_MAX {
             return Err(MeteringError::Price(format!("a tenant has at most {SHEETS_MAX} price sheets")));
         }
@@ -287,7 +289,7 @@ impl Metering {
         .bind(unit_micros)
         .bind(from)
         .bind(to)
-        .bind(who.to_owned())
+        .bind(seal.put(columns::PRICE_AUTHOR, who)?)
         .bind(now.0)
         .execute(tx.conn())
         .await?;

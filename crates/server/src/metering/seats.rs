@@ -8,6 +8,7 @@
 
 use super::hour::{Charge, HOUR};
 use super::{Metering, MeteringError, hour_time, whole_hour};
+use crate::db::{Sealer, columns};
 use crate::shared::rfc3339;
 use garrison_model::{Micros, Plan, SubscriptionId, TenantId};
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,7 @@ pub fn pick<'a>(pools: &'a [Pool], used: &HashMap<String, i64>, hour: i64, charg
     pools.iter().filter(|p| p.fits(charge.plan, &charge.subscription, hour)).find(free).map(|p| p.id.as_str())
 }
 
-fn pool_read(row: &sqlx::any::AnyRow) -> Result<Pool, MeteringError> {
+fn pool_read(seal: &Sealer, row: &sqlx::any::AnyRow) -> Result<Pool, MeteringError> {
     Ok(Pool {
         id: row.try_get("id")?,
         plan: row.try_get::<String, _>("plan")?.parse().map_err(|_| MeteringError::Stored)?,
@@ -125,8 +126,8 @@ fn pool_read(row: &sqlx::any::AnyRow) -> Result<Pool, MeteringError> {
         subscription: row.try_get("subscription_id")?,
         from: row.try_get("valid_from")?,
         to: row.try_get("valid_to")?,
-        note: row.try_get("note")?,
-        created_by: row.try_get("created_by")?,
+        note: seal.get(row, columns::SEAT_NOTE)?,
+        created_by: seal.get(row, columns::SEAT_AUTHOR)?,
         created: row.try_get("created")?,
     })
 }
@@ -134,6 +135,7 @@ fn pool_read(row: &sqlx::any::AnyRow) -> Result<Pool, MeteringError> {
 /// The pools of a tenant in the order in which they are used; removed ones only where `all`.
 pub(super) async fn pools_read(
     connection: &mut AnyConnection,
+    seal: &Sealer,
     tenant: &str,
     all: bool,
 ) -> Result<Vec<Pool>, MeteringError> {
@@ -143,7 +145,7 @@ pub(super) async fn pools_read(
         "SELECT * FROM metering_seats WHERE tenant_id = $1 AND removed IS NULL ORDER BY id"
     };
     let rows = sqlx::query(sql).bind(tenant.to_owned()).fetch_all(connection).await?;
-    let mut pools = rows.iter().map(pool_read).collect::<Result<Vec<_>, _>>()?;
+    let mut pools = rows.iter().map(|row| pool_read(seal, row)).collect::<Result<Vec<_>, _>>()?;
     pools.sort_by_key(|p| (p.subscription.is_empty(), p.id.clone()));
     Ok(pools)
 }
@@ -180,7 +182,7 @@ impl Metering {
     /// The pools of a tenant, in the order in which they are used.
     pub async fn seats(&self, tenant: &TenantId) -> Result<Vec<Seats>, MeteringError> {
         let mut connection = self.db.pool().acquire().await?;
-        let pools = pools_read(&mut connection, tenant.as_str(), false).await?;
+        let pools = pools_read(&mut connection, &self.db.seal(tenant), tenant.as_str(), false).await?;
         let used = match last_hour(&mut connection, tenant.as_str()).await? {
             Some(hour) => used_read(&mut connection, tenant.as_str(), hour, "").await?,
             None => HashMap::new(),
@@ -218,8 +220,9 @@ impl Metering {
             return Err(refuse(format!("a tenant has at most {POOLS_MAX} pools of seats")));
         }
         let mut tx = self.write_alone().await?;
-        let there: BTreeMap<String, Pool> =
-            pools_read(tx.conn(), tenant.as_str(), false).await?.into_iter().map(|p| (p.id.clone(), p)).collect();
+        let seal = self.db.seal(tenant);
+        let there = pools_read(tx.conn(), &seal, tenant.as_str(), false).await?;
+        let there: BTreeMap<String, Pool> = there.into_iter().map(|p| (p.id.clone(), p)).collect();
         let mut kept = BTreeSet::new();
         for item in items {
             if item.plan == Plan::Off || !(1..=SEATS_MAX).contains(&item.seats) {
@@ -254,8 +257,8 @@ impl Metering {
             .bind(item.subscription_id.as_ref().map_or("", SubscriptionId::as_str).to_owned())
             .bind(from)
             .bind(to)
-            .bind(item.note.clone())
-            .bind(old.map_or(who, |p| &p.created_by).to_owned())
+            .bind(seal.put(columns::SEAT_NOTE, &item.note)?)
+            .bind(seal.put(columns::SEAT_AUTHOR, old.map_or(who, |p| &p.created_by))?)
             .bind(old.map_or(now.0, |p| p.created))
             .execute(tx.conn())
             .await?;

@@ -160,7 +160,7 @@ impl Plane {
     pub async fn coverage(&self, tenant: &TenantId, now: Micros) -> Result<Coverage, PlaneError> {
         let subscriptions = self.subscriptions(tenant, now).await?;
         let mut connection = self.db.pool().acquire().await?;
-        let sight = super::sight::sight(&mut connection, tenant, now).await?;
+        let sight = super::sight::sight(&mut connection, self.db.seal(tenant), tenant, now).await?;
         let mut all = Coverage::default();
         for plan in Plan::ALL {
             all.by_plan.insert(plan.to_string(), 0);

@@ -1,6 +1,7 @@
 //! Exclusions: what keeps the sensor away from machines, for a reason and perhaps for a time.
 
 use super::{Change, Plane, PlaneError};
+use crate::db::{Sealer, columns};
 use crate::shared::rfc3339;
 use garrison_model::{Micros, ResourceId, Scope, Tags, TenantId, tags_match};
 use serde::{Deserialize, Serialize};
@@ -64,14 +65,14 @@ impl Exclusion {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Exclusion, PlaneError> {
+fn read(seal: &Sealer, row: &AnyRow) -> Result<Exclusion, PlaneError> {
     Ok(Exclusion {
         id: row.try_get("id")?,
         scope: row.try_get::<String, _>("scope")?.parse().map_err(PlaneError::stored("exclusion"))?,
         tag_name: row.try_get("tag_name")?,
-        tag_value: row.try_get("tag_value")?,
-        reason: row.try_get("reason")?,
-        created_by: row.try_get("created_by")?,
+        tag_value: seal.get_maybe(row, columns::EXCLUSION_TAG)?,
+        reason: seal.get(row, columns::EXCLUSION_REASON)?,
+        created_by: seal.get(row, columns::EXCLUSION_AUTHOR)?,
         created_time: rfc3339(Micros(row.try_get("created")?)),
         expires_time: row.try_get::<Option<i64>, _>("expires")?.map(|at| rfc3339(Micros(at))),
     })
@@ -80,6 +81,7 @@ fn read(row: &AnyRow) -> Result<Exclusion, PlaneError> {
 /// Those in force at a moment, or all.
 pub(super) async fn load(
     connection: &mut AnyConnection,
+    seal: &Sealer,
     tenant: &TenantId,
     at: Option<Micros>,
 ) -> Result<Vec<Exclusion>, PlaneError> {
@@ -90,14 +92,14 @@ pub(super) async fn load(
     .bind(at.map_or(i64::MIN, |at| at.0))
     .fetch_all(connection)
     .await?;
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| read(seal, row)).collect()
 }
 
 impl Plane {
     /// All exclusions of a tenant, ended ones too.
     pub async fn exclusions(&self, tenant: &TenantId) -> Result<Vec<Exclusion>, PlaneError> {
         let mut connection = self.db.pool().acquire().await?;
-        load(&mut connection, tenant, None).await
+        load(&mut connection, &self.db.seal(tenant), tenant, None).await
     }
 }
 
@@ -126,7 +128,8 @@ impl Change<'_> {
                 return Err(PlaneError::Value("the end of an exclusion is a time in the future (RFC 3339)".to_owned()));
             }
         };
-        if load(self.tx.conn(), self.tenant, None).await?.len() as i64 >= EXCLUSIONS_MAX {
+        let seal = self.seal();
+        if load(self.tx.conn(), &seal, self.tenant, None).await?.len() as i64 >= EXCLUSIONS_MAX {
             return Err(PlaneError::TooMany { what: "exclusions", max: EXCLUSIONS_MAX });
         }
         let id = format!("ex{}", &uuid::Uuid::new_v4().simple().to_string()[..16]);
@@ -138,9 +141,9 @@ impl Change<'_> {
         .bind(id.clone())
         .bind(new.scope.to_string())
         .bind(new.tag_name.clone())
-        .bind(new.tag_value.clone())
-        .bind(reason.clone())
-        .bind(self.who.to_owned())
+        .bind(seal.put_maybe(columns::EXCLUSION_TAG, new.tag_value.as_deref())?)
+        .bind(seal.put(columns::EXCLUSION_REASON, &reason)?)
+        .bind(seal.put(columns::EXCLUSION_AUTHOR, self.who)?)
         .bind(self.now.0)
         .bind(expires)
         .execute(self.tx.conn())

@@ -364,8 +364,8 @@ impl Change<'_> {
             }
         }
         if !rules.is_empty() {
-            let (tenant, now) = (self.tenant, self.now);
-            let sight = super::sight::sight(self.conn(), tenant, now).await?;
+            let (tenant, now, seal) = (self.tenant, self.now, self.seal());
+            let sight = super::sight::sight(self.conn(), seal, tenant, now).await?;
             super::machines::walk(self.conn(), tenant, &sight, now, |m| {
                 if let Some((place, _, own)) = rules.iter().rev().find(|(_, selector, _)| selector.chooses(&m)) {
                     wanted.entry(m.id).or_insert_with(|| (place.clone(), *own));
@@ -410,8 +410,8 @@ impl Change<'_> {
                 }
             };
             let (tag_name, tag_value) = e.tag.as_deref().map(tag_split).map_or((None, None), |(n, v)| (Some(n), v));
-            let (tenant, now) = (self.tenant, self.now);
-            let there = super::exclusions::load(self.conn(), tenant, Some(now)).await?;
+            let (tenant, now, seal) = (self.tenant, self.now, self.seal());
+            let there = super::exclusions::load(self.conn(), &seal, tenant, Some(now)).await?;
             let same = there.iter().find(|x| x.scope == scope && x.tag_name == tag_name && x.tag_value == tag_value);
             match same {
                 Some(same) if same.reason == e.reason.trim() => continue,

@@ -2,6 +2,7 @@
 
 use super::subscriptions::{tags_read, tags_write};
 use super::{Change, Plane, PlaneError, Sight};
+use crate::db::columns;
 use crate::shared::rfc3339;
 use garrison_model::{
     ConnectionState, DeviceId, Extension, ExtensionState, Geography, GroupName, Machine, MachineId, MachineKind,
@@ -148,7 +149,7 @@ fn id_read(row: &AnyRow) -> Result<MachineId, PlaneError> {
 
 fn read(row: &AnyRow, sight: &Sight, now: Micros) -> Result<Machine, PlaneError> {
     let (id, resource_id) = (id_read(row)?, resource_read(row)?);
-    let tags = tags_read(row)?;
+    let tags = tags_read(&sight.seal, columns::MACHINE_TAGS, row)?;
     let desired = sight.desired(&id, &resource_id, &tags);
     let power: Option<String> = row.try_get("power_state")?;
     let heartbeat: Option<i64> = row.try_get("last_heartbeat")?;
@@ -290,7 +291,7 @@ impl Plane {
         now: Micros,
     ) -> Result<Vec<Machine>, PlaneError> {
         let mut connection = self.db.pool().acquire().await?;
-        let sight = super::sight::sight(&mut connection, tenant, now).await?;
+        let sight = super::sight::sight(&mut connection, self.db.seal(tenant), tenant, now).await?;
         let mut found = Vec::new();
         let mut at = after.map(|(name, id)| (name.to_owned(), id.to_owned())).unwrap_or_default();
         loop {
@@ -319,14 +320,14 @@ impl Plane {
         take: impl FnMut(Machine),
     ) -> Result<(), PlaneError> {
         let mut connection = self.db.pool().acquire().await?;
-        let sight = super::sight::sight(&mut connection, tenant, now).await?;
+        let sight = super::sight::sight(&mut connection, self.db.seal(tenant), tenant, now).await?;
         walk(&mut connection, tenant, &sight, now, take).await
     }
 
     /// One machine.
     pub async fn machine(&self, tenant: &TenantId, id: &MachineId, now: Micros) -> Result<Machine, PlaneError> {
         let mut connection = self.db.pool().acquire().await?;
-        let sight = super::sight::sight(&mut connection, tenant, now).await?;
+        let sight = super::sight::sight(&mut connection, self.db.seal(tenant), tenant, now).await?;
         machine(&mut connection, tenant, id, &sight, now).await
     }
 
@@ -366,7 +367,8 @@ async fn machine(
 impl Change<'_> {
     /// A machine as this change sees it.
     pub async fn machine(&mut self, id: &MachineId) -> Result<Machine, PlaneError> {
-        let sight = super::sight::sight(self.tx.conn(), self.tenant, self.now).await?;
+        let seal = self.seal();
+        let sight = super::sight::sight(self.tx.conn(), seal, self.tenant, self.now).await?;
         machine(self.tx.conn(), self.tenant, id, &sight, self.now).await
     }
 
@@ -479,7 +481,7 @@ impl Change<'_> {
         .bind(new.kind.as_str())
         .bind(new.identity.clone())
         .bind(new.hardware.clone())
-        .bind(tags_write(&new.tags)?)
+        .bind(self.plane.db.seal(self.tenant).put(columns::MACHINE_TAGS, &tags_write(&new.tags)?)?)
         .bind(system)
         .bind(new.connector_version.clone())
         .bind(self.now.0)
@@ -553,8 +555,9 @@ impl Change<'_> {
     pub async fn machine_tags(&mut self, id: &MachineId, tags: &Tags) -> Result<(), PlaneError> {
         tags_check(tags).map_err(PlaneError::Value)?;
         let text = tags_write(tags)?;
+        let sealed = self.seal().put(columns::MACHINE_TAGS, &text)?;
         let sql = "UPDATE plane_machines SET tags = $3 WHERE tenant_id = $1 AND id = $2";
-        self.machine_update(sql, id, Some(text.clone())).await?;
+        self.machine_update(sql, id, Some(sealed)).await?;
         self.audit(&format!("machine/{id}"), "tags", None, Some(text)).await
     }
 

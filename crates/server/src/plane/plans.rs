@@ -1,6 +1,7 @@
 //! Plans as they are set: on a subscription, on one machine; and the trial that the first of them begins.
 
 use super::{Change, Plane, PlaneError};
+use crate::db::columns;
 use crate::shared::rfc3339;
 use garrison_model::{FEATURES, Geography, MachineId, Micros, Override, Plan, SubscriptionId, Trial, trial_at};
 use serde::Serialize;
@@ -89,7 +90,7 @@ impl Change<'_> {
         .bind(subscription.as_str().to_owned())
         .bind(machine.to_owned())
         .bind(plan.as_str())
-        .bind(self.who.to_owned())
+        .bind(self.seal().put(columns::PLAN_AUTHOR, self.who)?)
         .bind(self.now.0)
         .execute(self.tx.conn())
         .await?;

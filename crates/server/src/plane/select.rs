@@ -1,6 +1,7 @@
 //! Plans of many machines at once: chosen by resource group or tag, shown before they are changed.
 
 use super::{Change, Plane, PlaneError, Sight};
+use crate::db::Sealer;
 use garrison_model::{
     EffectivePlan, GroupName, Machine, MachineId, Micros, Override, Plan, ResourceId, SubscriptionId, TenantId,
     effective, tags_match,
@@ -123,13 +124,14 @@ fn outcome(
 
 async fn look(
     connection: &mut sqlx::AnyConnection,
+    seal: Sealer,
     tenant: &TenantId,
     change: &BulkChange,
     now: Micros,
 ) -> Result<(BulkPreview, Vec<MachineId>), PlaneError> {
     change.selector.check()?;
     let to = change.plan.map(Override::try_from).transpose()?;
-    let sight = super::sight::sight(connection, tenant, now).await?;
+    let sight = super::sight::sight(connection, seal, tenant, now).await?;
     if sight.is_unknown(&change.selector.subscription_id) {
         return Err(PlaneError::Unknown("subscription"));
     }
@@ -152,14 +154,15 @@ impl Plane {
         now: Micros,
     ) -> Result<BulkPreview, PlaneError> {
         let mut connection = self.db.pool().acquire().await?;
-        Ok(look(&mut connection, tenant, change, now).await?.0)
+        Ok(look(&mut connection, self.db.seal(tenant), tenant, change, now).await?.0)
     }
 }
 
 impl Change<'_> {
     /// Changes many machines, all or none.
     pub async fn bulk(&mut self, change: &BulkChange) -> Result<BulkPreview, PlaneError> {
-        let (preview, write) = look(self.tx.conn(), self.tenant, change, self.now).await?;
+        let seal = self.seal();
+        let (preview, write) = look(self.tx.conn(), seal, self.tenant, change, self.now).await?;
         if change.digest.as_ref().is_some_and(|digest| *digest != preview.digest) {
             return Err(PlaneError::PreviewStale);
         }

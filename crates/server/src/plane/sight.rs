@@ -2,6 +2,7 @@
 
 use super::exclusions::{self, Exclusion};
 use super::{Plane, PlaneError};
+use crate::db::Sealer;
 use garrison_model::{
     EffectivePlan, Feature, MachineId, Micros, NotCovered, Override, Plan, ResourceId, SubscriptionId, Tags, TenantId,
     effective,
@@ -12,6 +13,8 @@ use std::collections::HashMap;
 /// A tenant's settings as of one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Sight {
+    /// What the tenant's columns are sealed with.
+    pub(super) seal: Sealer,
     plans: HashMap<SubscriptionId, Plan>,
     overrides: HashMap<MachineId, Override>,
     integration: HashMap<SubscriptionId, bool>,
@@ -84,17 +87,18 @@ impl Plane {
     /// A tenant's settings as of now. Read it once for many machines.
     pub async fn sight(&self, tenant: &TenantId, now: Micros) -> Result<Sight, PlaneError> {
         let mut connection = self.db.pool().acquire().await?;
-        sight(&mut connection, tenant, now).await
+        sight(&mut connection, self.db.seal(tenant), tenant, now).await
     }
 }
 
 /// Settings as a connection sees them: inside a change, with what it did so far.
 pub(super) async fn sight(
     connection: &mut sqlx::AnyConnection,
+    seal: Sealer,
     tenant: &TenantId,
     now: Micros,
 ) -> Result<Sight, PlaneError> {
-    let mut sight = Sight::default();
+    let mut sight = Sight { seal, ..Sight::default() };
     let rows = sqlx::query("SELECT subscription_id, machine_id, plan FROM plane_plans WHERE tenant_id = $1")
         .bind(tenant.as_str())
         .fetch_all(&mut *connection)
@@ -119,7 +123,7 @@ pub(super) async fn sight(
         let id = SubscriptionId::new(&row.try_get::<String, _>(0)?).map_err(PlaneError::stored("subscription"))?;
         sight.integration.insert(id, row.try_get::<i64, _>(1)? != 0);
     }
-    sight.exclusions = exclusions::load(connection, tenant, Some(now)).await?;
+    sight.exclusions = exclusions::load(connection, &sight.seal, tenant, Some(now)).await?;
     Ok(sight)
 }
 

@@ -2,6 +2,8 @@
 
 use super::plans::trial_read;
 use super::{Change, Plane, PlaneError};
+use crate::db::Sealer;
+use crate::db::columns::{self, Column};
 use crate::shared::rfc3339;
 use garrison_model::{
     GroupName, Micros, Plan, ResourceGroup, Subscription, SubscriptionId, Tags, TenantId, location_key, tags_check,
@@ -49,8 +51,8 @@ impl SubscriptionNew {
     }
 }
 
-pub(super) fn tags_read(row: &AnyRow) -> Result<Tags, PlaneError> {
-    serde_json::from_str(&row.try_get::<String, _>("tags")?).map_err(PlaneError::stored("list of tags"))
+pub(super) fn tags_read(seal: &Sealer, column: Column, row: &AnyRow) -> Result<Tags, PlaneError> {
+    serde_json::from_str(&seal.get(row, column)?).map_err(PlaneError::stored("list of tags"))
 }
 
 pub(super) fn tags_write(tags: &Tags) -> Result<String, PlaneError> {
@@ -63,7 +65,7 @@ const SELECT: &str = "SELECT s.*, p.plan, t.started, \
     LEFT JOIN plane_plans p ON p.tenant_id = s.tenant_id AND p.subscription_id = s.id AND p.machine_id = '' \
     LEFT JOIN plane_trials t ON t.tenant_id = s.tenant_id AND t.subscription_id = s.id WHERE s.tenant_id = $1";
 
-fn read(row: &AnyRow, now: Micros) -> Result<Subscription, PlaneError> {
+fn read(seal: &Sealer, row: &AnyRow, now: Micros) -> Result<Subscription, PlaneError> {
     let id: String = row.try_get("id")?;
     let plan = row.try_get::<Option<String>, _>("plan")?.map(|p| p.parse::<Plan>()).transpose();
     Ok(Subscription {
@@ -73,7 +75,7 @@ fn read(row: &AnyRow, now: Micros) -> Result<Subscription, PlaneError> {
         plan: plan.map_err(PlaneError::stored("plan"))?,
         integration: row.try_get::<i64, _>("integration")? != 0,
         trial: row.try_get::<Option<i64>, _>("started")?.map(|started| trial_read(started, now)),
-        tags: tags_read(row)?,
+        tags: tags_read(seal, columns::SUBSCRIPTION_TAGS, row)?,
         machine_count: row.try_get("machines")?,
         created_time: rfc3339(Micros(row.try_get("created")?)),
     })
@@ -96,7 +98,8 @@ impl Plane {
             .bind(tenant.as_str())
             .fetch_all(self.db.pool())
             .await?;
-        rows.iter().map(|row| read(row, now)).collect()
+        let seal = self.db.seal(tenant);
+        rows.iter().map(|row| read(&seal, row, now)).collect()
     }
 
     /// One subscription.
@@ -111,7 +114,7 @@ impl Plane {
             .bind(id.as_str())
             .fetch_optional(self.db.pool())
             .await?;
-        read(&row.ok_or(PlaneError::Unknown("subscription"))?, now)
+        read(&self.db.seal(tenant), &row.ok_or(PlaneError::Unknown("subscription"))?, now)
     }
 
     /// The resource groups of a subscription, by name.
@@ -144,11 +147,12 @@ impl Change<'_> {
             .bind(id.as_str())
             .fetch_optional(self.tx.conn())
             .await?;
+        let seal = self.seal();
         row.map(|row| {
             Ok(Stored {
                 name: row.try_get("name")?,
                 location: row.try_get("location")?,
-                tags: tags_read(&row)?,
+                tags: tags_read(&seal, columns::SUBSCRIPTION_TAGS, &row)?,
                 integration: row.try_get::<i64, _>("integration")? != 0,
             })
         })
@@ -174,7 +178,7 @@ impl Change<'_> {
         new.check()?;
         let id = new.id.clone().unwrap_or_else(|| SubscriptionId::from_bits(super::guid()));
         let (name, location) = (new.name.trim().to_owned(), new.location.trim().to_owned());
-        let tags = tags_write(&new.tags)?;
+        let tags = self.seal().put(columns::SUBSCRIPTION_TAGS, &tags_write(&new.tags)?)?;
         let target = format!("subscription/{id}");
         match self.subscription_stored(&id).await? {
             Some(old) if old.name == name && old.location == location && old.tags == new.tags => Ok((id, false)),

@@ -2,6 +2,7 @@
 
 use super::geographies::GeographySettings;
 use super::{Change, Plane, PlaneError};
+use crate::db::columns;
 use crate::shared::rfc3339;
 use garrison_model::{Geography, Micros, Tenant, TenantId};
 use sqlx::Row as _;
@@ -149,7 +150,7 @@ impl Change<'_> {
         .bind(settings.control.clone())
         .bind(origin.to_owned())
         .bind(self.now.0)
-        .bind(self.who.to_owned())
+        .bind(self.plane.db.seal_own().put(columns::TENANT_AUTHOR, self.who)?)
         .execute(self.tx.conn())
         .await?;
         self.audit("tenant", "created", None, Some(geography.to_string())).await?;

@@ -1,6 +1,7 @@
 //! Keys that hosts have shown: kept as lines of OpenSSH's known_hosts (sshd(8)), one host an entry.
 
 use super::{Reach, ReachError};
+use crate::db::columns;
 use crate::shared::rfc3339;
 use garrison_model::Micros;
 use serde::{Deserialize, Serialize};
@@ -33,11 +34,12 @@ impl Reach {
             .bind(LIST_MAX)
             .fetch_all(self.shared.db.pool())
             .await?;
+        let seal = self.seal();
         let one = |row: &sqlx::any::AnyRow| -> Result<HostKey, ReachError> {
             Ok(HostKey {
                 address: row.try_get("address")?,
                 keys: row.try_get::<String, _>("lines")?.lines().map(str::to_owned).collect(),
-                accepted_by: row.try_get("accepted_by")?,
+                accepted_by: seal.get(row, columns::HOST_ACCEPTER)?,
                 accepted_time: rfc3339(Micros(row.try_get("accepted")?)),
             })
         };
@@ -78,7 +80,7 @@ impl Reach {
         .bind(self.tenant())
         .bind(address.to_owned())
         .bind(lines.to_owned())
-        .bind(who.to_owned())
+        .bind(self.seal().put(columns::HOST_ACCEPTER, who)?)
         .bind(now.0)
         .execute(tx.conn())
         .await?;

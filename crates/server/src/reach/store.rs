@@ -2,6 +2,7 @@
 
 use super::vault::{SecretKind, SecretRecord, Vault, name_check};
 use super::{Reach, ReachError};
+use crate::db::columns;
 use crate::shared::rfc3339;
 use garrison_model::Micros;
 use sqlx::Row as _;
@@ -20,12 +21,13 @@ impl Reach {
             .bind(self.tenant())
             .fetch_all(self.shared.db.pool())
             .await?;
+        let seal = self.seal();
         let one = |row: &sqlx::any::AnyRow| -> Result<SecretRecord, ReachError> {
             let kind = row.try_get::<String, _>("kind")?;
             Ok(SecretRecord {
                 name: row.try_get("name")?,
                 kind: kind.parse().map_err(|_| ReachError::Unknown("kind of secret"))?,
-                created_by: row.try_get("created_by")?,
+                created_by: seal.get(row, columns::SECRET_AUTHOR)?,
                 created_time: rfc3339(Micros(row.try_get("created")?)),
             })
         };
@@ -60,7 +62,7 @@ impl Reach {
         .bind(name.to_owned())
         .bind(kind.as_str())
         .bind(sealed)
-        .bind(who.to_owned())
+        .bind(self.seal().put(columns::SECRET_AUTHOR, who)?)
         .bind(now.0)
         .execute(tx.conn())
         .await?;

@@ -3,6 +3,7 @@
 use super::judge::{Key, spelled};
 use super::{Recommend, RecommendError};
 use crate::access::Sees;
+use crate::db::{Sealer, columns};
 use crate::plane::MachineFilter;
 use crate::shared::rfc3339;
 use garrison_model::{Micros, Scope};
@@ -63,15 +64,15 @@ pub struct ExemptionNew {
     pub reason: String,
 }
 
-fn read(row: &AnyRow) -> Result<Exemption, RecommendError> {
+fn read(seal: &Sealer, row: &AnyRow) -> Result<Exemption, RecommendError> {
     let stored = |_| RecommendError::Stored("exemption");
     Ok(Exemption {
         id: row.try_get("id")?,
         key: row.try_get::<String, _>("recommendation")?.parse().map_err(stored)?,
         scope: row.try_get::<String, _>("scope")?.parse().map_err(|_| RecommendError::Stored("exemption"))?,
         category: row.try_get::<String, _>("category")?.parse().map_err(stored)?,
-        reason: row.try_get("reason")?,
-        created_by: row.try_get("created_by")?,
+        reason: seal.get(row, columns::EXEMPTION_REASON)?,
+        created_by: seal.get(row, columns::EXEMPTION_AUTHOR)?,
         created_time: rfc3339(Micros(row.try_get("created")?)),
         expires: row.try_get::<Option<i64>, _>("expires")?.map(|at| rfc3339(Micros(at))),
     })
@@ -88,7 +89,8 @@ impl Recommend {
         .bind(at.map_or(i64::MIN, |at| at.0))
         .fetch_all(self.shared.db.pool())
         .await?;
-        rows.iter().map(read).collect()
+        let seal = self.shared.db.seal(self.tenant());
+        rows.iter().map(|row| read(&seal, row)).collect()
     }
 
     /// Exemptions from a recommendation that the caller may see, ended ones too.
@@ -144,6 +146,7 @@ impl Recommend {
             let words = format!("a subscription has at most {EXEMPTIONS_MAX} exemptions; remove ended ones");
             return Err(RecommendError::Value(words));
         }
+        let seal = self.shared.db.seal(self.tenant());
         let id = format!("em{}", &uuid::Uuid::new_v4().simple().to_string()[..16]);
         sqlx::query(
             "INSERT INTO recommend_exemptions (tenant_id, id, recommendation, subscription_id, scope, category, reason, \
@@ -155,8 +158,8 @@ impl Recommend {
         .bind(subscription.as_str().to_owned())
         .bind(new.scope.to_string())
         .bind(new.category.as_str())
-        .bind(reason.clone())
-        .bind(who.to_owned())
+        .bind(seal.put(columns::EXEMPTION_REASON, &reason)?)
+        .bind(seal.put(columns::EXEMPTION_AUTHOR, who)?)
         .bind(now.0)
         .bind(expires)
         .execute(tx.conn())

@@ -7,6 +7,7 @@
 //! Who has the file alone, or the key-encryption key alone, opens nothing. Destroying the file makes every copy of the
 //! tenant's lake unreadable at once.
 
+use crate::db::Sealer;
 use crate::identity::keys::write_private;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -111,9 +112,34 @@ fn private_folder(path: &Path) -> Result<(), KeyError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(KeyError::io("make a folder for", path))
 }
 
+fn kek_path(data: &Path) -> PathBuf {
+    data.join("keys/tenants.kek")
+}
+
+/// What seals the columns that are the server's own: keys that come from the key-encryption key. Without `sealing` what
+/// is written stays plain, and what was sealed is opened if the key is there.
+pub fn server_columns(data: &Path, sealing: bool) -> Result<Sealer, KeyError> {
+    if !sealing && !kek_path(data).exists() {
+        return Ok(Sealer::plain(""));
+    }
+    Ok(Sealer::new(&kek(data)?, "", sealing))
+}
+
+/// The same for the tenant's columns of a query server, which has a database of its own and no key of a lake.
+pub fn query_columns(data: &Path, tenant: &TenantId, sealing: bool) -> Result<Sealer, KeyError> {
+    if !sealing && !kek_path(data).exists() {
+        return Ok(Sealer::plain(tenant.as_str()));
+    }
+    Ok(Sealer::new(&kek(data)?, tenant.as_str(), sealing))
+}
+
 /// The key-encryption key of a data folder, made where it is missing.
 fn wrapping(data: &Path) -> Result<LakeKey, KeyError> {
-    let path = data.join("keys/tenants.kek");
+    Ok(LakeKey::new(&kek(data)?)?)
+}
+
+fn kek(data: &Path) -> Result<[u8; SECRET_BYTES], KeyError> {
+    let path = kek_path(data);
     let mut bytes = [0; SECRET_BYTES];
     if let Some(text) = read_bounded(&path)? {
         let text = String::from_utf8_lossy(&text);
@@ -123,7 +149,7 @@ fn wrapping(data: &Path) -> Result<LakeKey, KeyError> {
         private_folder(&data.join("keys"))?;
         write_private(&path, hex::encode(bytes).as_bytes()).map_err(KeyError::io("write", &path))?;
     }
-    Ok(LakeKey::new(&bytes)?)
+    Ok(bytes)
 }
 
 /// What the seal of a key file is bound to.
@@ -165,6 +191,11 @@ impl TenantKey {
         let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
         write_private(path, &text).map_err(KeyError::io("write", path))?;
         Ok(Self(secret))
+    }
+
+    /// What seals the tenant's columns in the control database.
+    pub fn columns(&self, tenant: &TenantId, sealing: bool) -> Sealer {
+        Sealer::new(&self.0, tenant.as_str(), sealing)
     }
 
     /// What names of the tenant are replaced with in the central store.

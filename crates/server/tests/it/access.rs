@@ -444,6 +444,7 @@ async fn the_audit_log_proves_itself(estate: &Estate) {
     assert!(counted["items"].as_array().unwrap().iter().any(|e| e["count"].as_u64().is_some()), "{counted}");
     for sql in [
         "UPDATE access_audit SET who = 'somebody else'",
+        "UPDATE access_audit SET line = 'another'",
         "DELETE FROM access_audit",
         "DELETE FROM access_audit WHERE seq = 1",
         "INSERT INTO access_audit SELECT * FROM access_audit WHERE seq = 1",

@@ -211,8 +211,11 @@ async fn limits(house: &HttpHouse, id: &str, device: &str) {
     let text = garrison_server::shared::rfc3339(Micros(old));
     let row = house.get(&format!("/api/v1/alerts/{id}")).await;
     let created = row["alertCreationTime"].as_str().unwrap();
-    let sql = "UPDATE incidents_alert SET created = $2, doc = REPLACE(doc, $3, $4) WHERE id = $1";
-    let changed = sqlx::query(sql).bind(id.to_owned()).bind(old).bind(created.to_owned()).bind(text);
+    let (seal, column) = (db.seal(&house.server.server.shared.tenant), garrison_server::db::columns::ALERT_DOC);
+    let doc = sqlx::query_scalar("SELECT doc FROM incidents_alert WHERE id = $1").bind(id.to_owned());
+    let doc = seal.open(column, doc.fetch_one(db.pool()).await.unwrap()).unwrap().replace(created, &text);
+    let sql = "UPDATE incidents_alert SET created = $2, doc = $3 WHERE id = $1";
+    let changed = sqlx::query(sql).bind(id.to_owned()).bind(old).bind(seal.put(column, &doc).unwrap());
     changed.execute(db.pool()).await.unwrap();
     assert!(!ids(house, "").await.contains(&id.to_owned()));
     assert_eq!(house.call(Method::GET, &format!("/api/v1/cloud/alerts/{id}"), None).await.0, 404);

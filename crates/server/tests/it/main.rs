@@ -29,4 +29,5 @@ mod product_functions;
 mod reset;
 mod rest;
 mod retention;
+mod sealed;
 mod sigma_plan;

@@ -3,6 +3,7 @@
 use super::definition::Definition;
 use super::schedule::{RuleState, Window};
 use super::{CustomError, Run, RunKind, RunState};
+use crate::db::{Sealer, columns};
 use crate::shared::{Shared, rfc3339};
 use garrison_model::Micros;
 use sqlx::Row as _;
@@ -26,9 +27,9 @@ pub struct Stored {
     pub changed: (String, i64),
 }
 
-fn read(row: &AnyRow) -> Result<Stored, CustomError> {
+fn read(seal: &Sealer, row: &AnyRow) -> Result<Stored, CustomError> {
     let id: String = row.try_get("id")?;
-    let doc: String = row.try_get("doc")?;
+    let doc = seal.get(row, columns::CUSTOM_DOC)?;
     let mut definition: Definition =
         serde_json::from_str(&doc).map_err(|source| CustomError::Stored { what: format!("detection {id}"), source })?;
     definition.enabled = row.try_get::<i64, _>("enabled")? != 0;
@@ -39,8 +40,8 @@ fn read(row: &AnyRow) -> Result<Stored, CustomError> {
             attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(0),
             not_before: row.try_get("not_before")?,
         },
-        made: (row.try_get("created_by")?, row.try_get("created")?),
-        changed: (row.try_get("updated_by")?, row.try_get("updated")?),
+        made: (seal.get(row, columns::CUSTOM_AUTHOR)?, row.try_get("created")?),
+        changed: (seal.get(row, columns::CUSTOM_CHANGER)?, row.try_get("updated")?),
         definition,
         id,
     })
@@ -52,11 +53,14 @@ fn key(text: &str) -> String {
 
 /// All rules, by name.
 pub async fn all(shared: &Shared) -> Result<Vec<Stored>, CustomError> {
-    let rows = sqlx::query("SELECT * FROM detection_custom WHERE tenant_id = $1 ORDER BY name_key, id")
+    let seal = shared.db.seal(&shared.tenant);
+    let rows = sqlx::query("SELECT * FROM detection_custom WHERE tenant_id = $1")
         .bind(shared.tenant.as_str())
         .fetch_all(shared.db.pool())
         .await?;
-    rows.iter().map(read).collect()
+    let mut all = rows.iter().map(|row| read(&seal, row)).collect::<Result<Vec<_>, _>>()?;
+    all.sort_by_cached_key(|rule| (key(&rule.definition.name), rule.id.clone()));
+    Ok(all)
 }
 
 /// One rule.
@@ -66,7 +70,7 @@ pub async fn one(shared: &Shared, id: &str) -> Result<Stored, CustomError> {
         .bind(id)
         .fetch_optional(shared.db.pool())
         .await?;
-    read(&row.ok_or(CustomError::Unknown)?)
+    read(&shared.db.seal(&shared.tenant), &row.ok_or(CustomError::Unknown)?)
 }
 
 /// Stores a new rule, or another text of a known one (then the watermark stays).
@@ -81,6 +85,9 @@ pub async fn put(
 ) -> Result<(), CustomError> {
     let doc = serde_json::to_string(definition)
         .map_err(|source| CustomError::Stored { what: format!("detection {id}"), source })?;
+    let seal = shared.db.seal(&shared.tenant);
+    let name_key = seal.put(columns::CUSTOM_NAME_KEY, &key(&definition.name))?;
+    let title_key = seal.put(columns::CUSTOM_TITLE_KEY, &key(&definition.alert_title))?;
     let mut tx = shared.db.write().await?;
     let rows = sqlx::query("SELECT id, name_key, title_key FROM detection_custom WHERE tenant_id = $1 AND id <> $2")
         .bind(shared.tenant.as_str())
@@ -91,28 +98,30 @@ pub async fn put(
         return Err(CustomError::TooMany(rules_max));
     }
     for row in &rows {
-        if row.try_get::<String, _>("name_key")? == key(&definition.name) {
+        if row.try_get::<String, _>("name_key")? == name_key {
             return Err(CustomError::NameTaken);
         }
-        if row.try_get::<String, _>("title_key")? == key(&definition.alert_title) {
+        if row.try_get::<String, _>("title_key")? == title_key {
             return Err(CustomError::TitleTaken);
         }
     }
+    let (author, changer) = (seal.put(columns::CUSTOM_AUTHOR, who)?, seal.put(columns::CUSTOM_CHANGER, who)?);
     let stored = sqlx::query(
         "INSERT INTO detection_custom (tenant_id, id, name_key, title_key, doc, enabled, watermark, attempts, not_before, \
-         created_by, created, updated_by, updated) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8, $9, $8, $9) \
+         created_by, created, updated_by, updated) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $8, $9, $10, $9) \
          ON CONFLICT (tenant_id, id) DO UPDATE SET name_key = $3, title_key = $4, doc = $5, enabled = $6, attempts = 0, \
-         not_before = 0, updated_by = $8, updated = $9",
+         not_before = 0, updated_by = $10, updated = $9",
     )
     .bind(shared.tenant.as_str())
     .bind(id)
-    .bind(key(&definition.name))
-    .bind(key(&definition.alert_title))
-    .bind(doc)
+    .bind(name_key)
+    .bind(title_key)
+    .bind(seal.put(columns::CUSTOM_DOC, &doc)?)
     .bind(i64::from(definition.enabled))
     .bind(watermark)
-    .bind(who)
+    .bind(author)
     .bind(now.0)
+    .bind(changer)
     .execute(tx.conn())
     .await;
     match stored {
@@ -132,6 +141,7 @@ pub async fn switch(
     who: &str,
     now: Micros,
 ) -> Result<(), CustomError> {
+    let changer = shared.db.seal(&shared.tenant).put(columns::CUSTOM_CHANGER, who)?;
     let mut tx = shared.db.write().await?;
     let changed = sqlx::query(
         "UPDATE detection_custom SET watermark = CASE WHEN enabled = 0 AND $3 = 1 THEN $4 ELSE watermark END, \
@@ -141,7 +151,7 @@ pub async fn switch(
     .bind(id)
     .bind(i64::from(enabled))
     .bind(watermark)
-    .bind(who)
+    .bind(changer)
     .bind(now.0)
     .execute(tx.conn())
     .await?;
@@ -207,7 +217,7 @@ pub async fn record(shared: &Shared, run: &Run, moved: Option<(i64, i64)>) -> Re
     .bind(run.alerts)
     .bind(run.repeated)
     .bind(i64::from(run.capped))
-    .bind(run.error.clone())
+    .bind(shared.db.seal(&shared.tenant).put(columns::CUSTOM_RUN_ERROR, &run.error)?)
     .execute(tx.conn())
     .await?;
     sqlx::query(
@@ -247,6 +257,7 @@ pub async fn runs(shared: &Shared, rule_id: &str, limit: i64) -> Result<Vec<Run>
     .bind(limit)
     .fetch_all(shared.db.pool())
     .await?;
+    let seal = shared.db.seal(&shared.tenant);
     rows.iter()
         .map(|row| {
             let (kind, state): (String, String) = (row.try_get("kind")?, row.try_get("state")?);
@@ -262,7 +273,7 @@ pub async fn runs(shared: &Shared, rule_id: &str, limit: i64) -> Result<Vec<Run>
                 alerts: row.try_get("alert_count")?,
                 repeated: row.try_get("repeated_count")?,
                 capped: row.try_get::<i64, _>("capped")? != 0,
-                error: row.try_get("error")?,
+                error: seal.get(row, columns::CUSTOM_RUN_ERROR)?,
             })
         })
         .collect()

@@ -1,6 +1,7 @@
 //! What retro-hunts keep in the database.
 
 use super::{KEPT, RetroError, RetroHunt, RetroKind, RetroMatch, RetroNew, RetroState, WAITING_MAX, time};
+use crate::db::{Sealer, columns};
 use crate::shared::Shared;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -71,19 +72,19 @@ impl Record {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Record, RetroError> {
+fn read(seal: &Sealer, row: &AnyRow) -> Result<Record, RetroError> {
     Ok(Record {
         id: row.try_get("id")?,
         kind: RetroKind::parse(&row.try_get::<String, _>("kind")?),
         target: row.try_get("target")?,
-        title: row.try_get("title")?,
+        title: seal.get(row, columns::RETRO_TITLE)?,
         state: RetroState::parse(&row.try_get::<String, _>("state")?),
         range: (row.try_get("range_from")?, row.try_get("range_to")?),
         done_to: row.try_get("done_to")?,
         alerts: row.try_get::<i64, _>("alerts")? != 0,
         counts: (row.try_get("row_count")?, row.try_get("match_count")?, row.try_get("alert_count")?),
-        error: row.try_get("error")?,
-        created_by: row.try_get("created_by")?,
+        error: seal.get(row, columns::RETRO_ERROR)?,
+        created_by: seal.get(row, columns::RETRO_AUTHOR)?,
         created: row.try_get("created")?,
         ended: row.try_get("ended")?,
     })
@@ -110,6 +111,7 @@ pub async fn add(
     if usize::try_from(waiting).unwrap_or(usize::MAX) >= WAITING_MAX {
         return Err(RetroError::TooMany);
     }
+    let seal = shared.db.seal(&shared.tenant);
     sqlx::query(
         "INSERT INTO detection_retro (tenant_id, id, kind, target, title, state, range_from, range_to, done_to, alerts, \
          row_count, match_count, alert_count, error, created_by, created) \
@@ -119,11 +121,11 @@ pub async fn add(
     .bind(id)
     .bind(new.kind.as_str())
     .bind(new.target.clone())
-    .bind(title)
+    .bind(seal.put(columns::RETRO_TITLE, title)?)
     .bind(range.0)
     .bind(range.1)
     .bind(i64::from(alerts))
-    .bind(who)
+    .bind(seal.put(columns::RETRO_AUTHOR, who)?)
     .bind(now)
     .execute(tx.conn())
     .await?;
@@ -150,7 +152,8 @@ pub async fn all(shared: &Shared) -> Result<Vec<Record>, RetroError> {
             .bind(KEPT)
             .fetch_all(shared.db.pool())
             .await?;
-    rows.iter().map(read).collect()
+    let seal = shared.db.seal(&shared.tenant);
+    rows.iter().map(|row| read(&seal, row)).collect()
 }
 
 /// One.
@@ -160,7 +163,7 @@ pub async fn one(shared: &Shared, id: &str) -> Result<Record, RetroError> {
         .bind(id)
         .fetch_optional(shared.db.pool())
         .await?;
-    read(&row.ok_or(RetroError::Unknown)?)
+    read(&shared.db.seal(&shared.tenant), &row.ok_or(RetroError::Unknown)?)
 }
 
 /// The one to run: under way first, then the one that waits longest.
@@ -174,7 +177,7 @@ pub async fn next(shared: &Shared) -> Result<Option<Record>, RetroError> {
         .fetch_optional(shared.db.pool())
         .await?;
         if let Some(row) = row {
-            return read(&row).map(Some);
+            return read(&shared.db.seal(&shared.tenant), &row).map(Some);
         }
     }
     Ok(None)
@@ -198,12 +201,13 @@ pub async fn progress(shared: &Shared, record: &Record, fresh: &[RetroMatch], ke
     if changed.rows_affected() == 0 {
         return Ok(false);
     }
+    let seal = shared.db.seal(&shared.tenant);
     for (at, one) in fresh.iter().enumerate() {
         sqlx::query("INSERT INTO detection_retro_match (tenant_id, retro_id, number, doc) VALUES ($1, $2, $3, $4)")
             .bind(shared.tenant.as_str())
             .bind(record.id.clone())
             .bind(i64::try_from(kept + at).unwrap_or(i64::MAX))
-            .bind(serde_json::to_string(one)?)
+            .bind(seal.put(columns::RETRO_MATCH_DOC, &serde_json::to_string(one)?)?)
             .execute(tx.conn())
             .await?;
     }
@@ -213,6 +217,8 @@ pub async fn progress(shared: &Shared, record: &Record, fresh: &[RetroMatch], ke
 
 /// Writes how one ended, unless that is known.
 pub async fn end(shared: &Shared, id: &str, state: RetroState, error: &str, now: i64) -> Result<(), RetroError> {
+    let error: String = error.chars().take(ERROR_CHARS_MAX).collect();
+    let error = shared.db.seal(&shared.tenant).put(columns::RETRO_ERROR, &error)?;
     let mut tx = shared.db.write().await?;
     sqlx::query(
         "UPDATE detection_retro SET state = $3, error = $4, ended = $5 \
@@ -221,7 +227,7 @@ pub async fn end(shared: &Shared, id: &str, state: RetroState, error: &str, now:
     .bind(shared.tenant.as_str())
     .bind(id)
     .bind(state.as_str())
-    .bind(error.chars().take(ERROR_CHARS_MAX).collect::<String>())
+    .bind(error)
     .bind(now)
     .execute(tx.conn())
     .await?;
@@ -236,5 +242,6 @@ pub async fn matches(shared: &Shared, id: &str) -> Result<Vec<RetroMatch>, Retro
             .bind(id)
             .fetch_all(shared.db.pool())
             .await?;
-    rows.iter().map(|row| Ok(serde_json::from_str(&row.try_get::<String, _>("doc")?)?)).collect()
+    let seal = shared.db.seal(&shared.tenant);
+    rows.iter().map(|row| Ok(serde_json::from_str(&seal.get(row, columns::RETRO_MATCH_DOC)?)?)).collect()
 }
