@@ -281,6 +281,26 @@ mod tests {
     use sqlx::Row as _;
     use std::collections::BTreeSet;
 
+    #[test]
+    fn the_page_on_data_protection_has_the_same_list() {
+        let path = format!("{}/../../docs/reference/data-protection.md", std::env::var("CARGO_MANIFEST_DIR").unwrap());
+        let page = std::fs::read_to_string(path).unwrap();
+        let row = |table: &str| {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{table}` |")));
+            row.unwrap_or_else(|| panic!("`{table}` is not on the page")).split('|').collect::<Vec<_>>()
+        };
+        for column in SEALED {
+            let mark = if column.way == Way::Found { "°" } else { "" };
+            let key = if column.whose == Whose::Server { " server " } else { " tenant " };
+            let (row, cell) = (row(column.table), format!("`{}`{mark}", column.name));
+            assert!(row[2] == key && row[3].contains(&cell), "{column}: {row:?}");
+            assert!(!mark.is_empty() || !row[3].contains(&format!("{cell}°")), "{column}: {row:?}");
+        }
+        for (table, name, _) in PLAIN {
+            assert!(row(table)[4].contains(&format!("`{name}`")), "{table}.{name}");
+        }
+    }
+
     #[tokio::test]
     async fn every_column_that_holds_text_is_in_the_list_once() {
         let folder = tempfile::tempdir().unwrap();

@@ -90,7 +90,6 @@ async fn plant(house: &HttpHouse) {
             json!({"scope": format!("/subscriptions/{SUBSCRIPTION}"), "tagName": "owner", "tagValue": "quetzal",
                 "reason": "quetzal wants it"}),
         ),
-        (Method::PUT, &format!("/plans/{SUBSCRIPTION}"), json!({"plan": "P1"})),
         (Method::PUT, &format!("/subscriptions/{SUBSCRIPTION}/plan"), json!({"plan": "P1"})),
         (Method::POST, "/price-sheets", json!({"plan": "P1", "pricePerHour": "0.01", "currency": "EUR"})),
         (Method::PUT, "/seats", json!({"items": [{"plan": "P1", "seats": 1, "note": "bought by quetzal"}]})),
