@@ -55,11 +55,17 @@ const CHUNKS_HEADER_BYTES: usize = 8 + SALT_BYTES + 8;
 struct Inner {
     id: String,
     reader: [u8; KEY_BYTES],
+    /// None where only Parquet files are to be read.
+    branches: Option<Branches>,
+    encryption: Arc<FileEncryptionProperties>,
+    decryption: Arc<FileDecryptionProperties>,
+}
+
+/// Where keys of files come from that are not Parquet.
+struct Branches {
     log: Prk,
     index: Prk,
     blob: Prk,
-    encryption: Arc<FileEncryptionProperties>,
-    decryption: Arc<FileDecryptionProperties>,
 }
 
 /// Keys of one tenant's lake. Cheap to clone; never printed.
@@ -138,7 +144,17 @@ impl LakeKey {
         let reader = expand(&root, &[b"parquet"])?;
         let branch = |label: &[u8]| Ok::<_, LakeError>(salt.extract(&expand(&root, &[label])?));
         let (log, index, blob) = (branch(b"log")?, branch(b"index")?, branch(b"blob")?);
-        let id: String = expand(&root, &[b"name"])?.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let id = expand(&root, &[b"name"])?.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self::of(id, reader, Some(Branches { log, index, blob }))
+    }
+
+    /// A key that opens the Parquet files of a lake, and nothing else: for servers that read its copy. `id` is the name
+    /// of the lake's key.
+    pub fn reader(id: &str, reader: [u8; KEY_BYTES]) -> Result<Self, LakeError> {
+        Self::of(id.to_owned(), reader, None)
+    }
+
+    fn of(id: String, reader: [u8; KEY_BYTES], branches: Option<Branches>) -> Result<Self, LakeError> {
         let failed = |_| LakeError::Seal { step: "prepare", what: "Parquet encryption".to_owned() };
         let encryption = FileEncryptionProperties::builder(reader.to_vec())
             .with_footer_key_metadata(key_metadata(&id).into_bytes())
@@ -146,7 +162,12 @@ impl LakeKey {
             .map_err(failed)?;
         let retriever = Arc::new(ByName { id: id.clone(), key: reader.to_vec() });
         let decryption = FileDecryptionProperties::with_key_retriever(retriever).build().map_err(failed)?;
-        Ok(Self(Arc::new(Inner { id, reader, log, index, blob, encryption, decryption })))
+        Ok(Self(Arc::new(Inner { id, reader, branches, encryption, decryption })))
+    }
+
+    fn branches(&self) -> Result<&Branches, LakeError> {
+        let what = || "anything but Parquet files: the key is one for readers".to_owned();
+        self.0.branches.as_ref().ok_or_else(|| LakeError::Seal { step: "open or seal", what: what() })
     }
 
     /// Names the key without telling it.
@@ -173,7 +194,7 @@ impl LakeKey {
 
     /// The key of one log segment.
     pub(crate) fn segment(&self, salt: u64, first: u64) -> Result<SegmentKey, LakeError> {
-        let key = expand(&self.0.log, &[&salt.to_le_bytes(), &first.to_le_bytes()])?;
+        let key = expand(&self.branches()?.log, &[&salt.to_le_bytes(), &first.to_le_bytes()])?;
         Ok(SegmentKey(aead(&key)?))
     }
 
@@ -181,7 +202,7 @@ impl LakeKey {
     pub fn seal_blob(&self, what: &str, text: &[u8]) -> Result<Vec<u8>, LakeError> {
         let failed = || LakeError::Seal { step: "seal", what: what.to_owned() };
         let salt = random::<SALT_BYTES>()?;
-        let key = aead(&expand(&self.0.blob, &[&salt])?)?;
+        let key = aead(&expand(&self.branches()?.blob, &[&salt])?)?;
         let mut out = Vec::with_capacity(BLOB_MAGIC.len() + SALT_BYTES + text.len() + TAG_BYTES);
         out.extend_from_slice(BLOB_MAGIC);
         out.extend_from_slice(&salt);
@@ -198,7 +219,7 @@ impl LakeKey {
     pub fn open_blob(&self, what: &str, bytes: &[u8]) -> Option<Vec<u8>> {
         let rest = bytes.strip_prefix(BLOB_MAGIC)?;
         let (salt, sealed) = rest.split_at_checked(SALT_BYTES)?;
-        let key = aead(&expand(&self.0.blob, &[salt]).ok()?).ok()?;
+        let key = aead(&expand(&self.branches().ok()?.blob, &[salt]).ok()?).ok()?;
         let mut text = sealed.to_vec();
         let length = key.open_in_place(counted(0), Aad::from(what.as_bytes()), &mut text).ok()?.len();
         text.truncate(length);
@@ -208,7 +229,7 @@ impl LakeKey {
     /// Seals bytes so that pieces of them can be read alone.
     pub(crate) fn seal_chunks(&self, text: &[u8]) -> Result<Vec<u8>, LakeError> {
         let salt = random::<SALT_BYTES>()?;
-        let key = aead(&expand(&self.0.index, &[&salt])?)?;
+        let key = aead(&expand(&self.branches()?.index, &[&salt])?)?;
         let length = (text.len() as u64).to_le_bytes();
         let chunks = text.len().div_ceil(CHUNK_BYTES);
         let mut out = Vec::with_capacity(CHUNKS_HEADER_BYTES + text.len() + chunks * TAG_BYTES);
@@ -269,7 +290,7 @@ impl Pieces {
             return Some(Self::Plain(file));
         }
         let (salt, length) = head.get(8..)?.split_at_checked(SALT_BYTES)?;
-        let key = aead(&expand(&key?.0.index, &[salt]).ok()?).ok()?;
+        let key = aead(&expand(&key?.branches().ok()?.index, &[salt]).ok()?).ok()?;
         Some(Self::Sealed { file, key, length: u64::from_le_bytes(length.try_into().ok()?) })
     }
 
@@ -432,6 +453,16 @@ mod tests {
         assert!(check(&AtRest::Reading(key(1))));
         assert!(!check(&AtRest::Sealed(key(2))));
         assert!(!check(&AtRest::Plain));
+    }
+
+    #[test]
+    fn a_key_for_readers_opens_parquet_files_and_nothing_else() {
+        let whole = key(1);
+        let reader = LakeKey::reader(whole.id(), *whole.reader_key()).unwrap();
+        assert_eq!((reader.id(), reader.reader_key()), (whole.id(), whole.reader_key()));
+        assert!(reader.open_blob("x", &whole.seal_blob("x", b"text").unwrap()).is_none());
+        assert!(reader.seal_blob("x", b"text").is_err() && reader.seal_chunks(b"text").is_err());
+        assert!(reader.segment(7, 1).is_err());
     }
 
     #[test]

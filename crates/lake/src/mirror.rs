@@ -8,6 +8,8 @@
 //! 3. checkpoints, and last the hint that names the newest,
 //! 4. and only after [`crate::LakeConfig::tombstone_grace`], deletions.
 //!
+//! Files are copied as they lie: those of a sealed lake stay sealed, and who reads them needs its key for readers.
+//!
 //! Two servers that copy to the same place by mistake are stopped by the second step: the slower one finds an entry
 //! that it did not write, says so, and copies nothing more.
 //!
@@ -117,7 +119,8 @@ impl Mirror {
         if let Some(error) = first_error {
             return Err(error);
         }
-        let told = serde_json::to_vec(&AsOf { micros: as_of.0 }).unwrap_or_default();
+        let key = self.lake.at_rest().key().map(|key| key.id().to_owned());
+        let told = serde_json::to_vec(&AsOf { micros: as_of.0, key }).unwrap_or_default();
         let path = self.bucket.path(AsOf::NAME)?;
         self.bucket.store().put(&path, told.into()).await.map_err(failed("write", path.as_ref()))?;
         Ok(done)

@@ -15,10 +15,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Until when a copy is whole, as the one who copies says.
-#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(crate) struct AsOf {
     /// Rows that came before are in the copy; microseconds since 1970.
     pub(crate) micros: i64,
+    /// Name of the key that its files are sealed with; none where they are plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
 }
 
 impl AsOf {
@@ -101,7 +104,14 @@ impl RemoteLake {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(source) => return Err(failed("read", path.as_ref())(source)),
         };
-        Ok(serde_json::from_slice::<AsOf>(&got).ok().map(|as_of| Micros(as_of.micros)))
+        let Ok(as_of) = serde_json::from_slice::<AsOf>(&got) else { return Ok(None) };
+        match (as_of.key, self.key.as_ref()) {
+            (Some(known), given) if given.is_none_or(|key| key.id() != known) => Err(LakeError::RemoteKey {
+                known,
+                given: given.map_or_else(|| "none".to_owned(), |key| format!("key `{}`", key.id())),
+            }),
+            _ => Ok(Some(Micros(as_of.micros))),
+        }
     }
 
     /// Rows that came before this moment are in the copy; `None` if nothing was copied yet.
