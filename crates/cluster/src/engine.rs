@@ -3,10 +3,17 @@
 //! Ballista cuts a union's plan down to the arms that a task runs, so tasks of one stage have plans of different shapes.
 //! The scheduler adds their figures up operator by operator, refuses figures of another shape, and then never marks the
 //! stage as done: a wide union (`search`) hung. Nobody reads these figures here, so every task sends the same empty ones.
+//!
+//! A plan does not carry the key of a sealed lake. An executor that was given one puts it into the scans of the stages
+//! that it runs, and opens the files of the lake's store with it.
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport};
 use ballista_executor::execution_engine::{DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor};
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::datasource::physical_plan::parquet::ParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -15,13 +22,32 @@ use datafusion::prelude::SessionConfig;
 use std::fmt;
 use std::sync::Arc;
 
-/// Ballista's engine, with figures of one shape.
-pub(crate) struct Engine(DefaultExecutionEngine);
+/// Ballista's engine, with figures of one shape and the lake's key.
+pub(crate) struct Engine {
+    inner: DefaultExecutionEngine,
+    readers: Option<Arc<dyn ParquetFileReaderFactory>>,
+}
 
 impl Engine {
-    pub(crate) fn new() -> Self {
-        Self(DefaultExecutionEngine::new())
+    /// `readers` open the files of a sealed lake.
+    pub(crate) fn new(readers: Option<Arc<dyn ParquetFileReaderFactory>>) -> Self {
+        Self { inner: DefaultExecutionEngine::new(), readers }
     }
+}
+
+/// The plan with its scans of files opened by these readers.
+fn opened_with(
+    plan: Arc<dyn ExecutionPlan>,
+    readers: &Arc<dyn ParquetFileReaderFactory>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let with_key = |node: Arc<dyn ExecutionPlan>| {
+        let scan = node.downcast_ref::<DataSourceExec>().and_then(|s| s.downcast_to_file_source::<ParquetSource>());
+        let Some((config, parquet)) = scan else { return Ok(Transformed::no(node)) };
+        let parquet = parquet.clone().with_parquet_file_reader_factory(Arc::clone(readers));
+        let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(parquet)).build();
+        Ok(Transformed::yes(DataSourceExec::from_data_source(config) as Arc<dyn ExecutionPlan>))
+    };
+    Ok(plan.transform_up(with_key)?.data)
 }
 
 impl ExecutionEngine for Engine {
@@ -36,7 +62,11 @@ impl ExecutionEngine for Engine {
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
         let (ids, folder) = (global_output_partition_ids, work_dir);
-        let stage = self.0.create_query_stage_exec(job_id, stage_id, task_id, ids, plan, folder, config)?;
+        let plan = match &self.readers {
+            Some(readers) => opened_with(plan, readers)?,
+            None => plan,
+        };
+        let stage = self.inner.create_query_stage_exec(job_id, stage_id, task_id, ids, plan, folder, config)?;
         Ok(Arc::new(Stage(stage)))
     }
 }
@@ -121,6 +151,7 @@ mod tests {
                 work: folder.path().join(name),
                 cores: 2,
                 memory_bytes: 256 << 20,
+                key: None,
             };
             let store = bucket.clone();
             tokio::spawn(async move { executor::run(options, &store, |_| ()).await });

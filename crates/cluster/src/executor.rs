@@ -5,7 +5,8 @@ use crate::engine::Engine;
 use crate::scheduler::MESSAGE_BYTES_MAX;
 use crate::{ClusterError, ballista, session};
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
-use garrison_lake::Bucket;
+use garrison_lake::provider::reader_factory;
+use garrison_lake::{Bucket, LakeKey};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub struct ExecutorOptions {
     pub cores: usize,
     /// Memory of all tasks together, shared out by core.
     pub memory_bytes: u64,
+    /// What the files of a sealed lake are opened with.
+    pub key: Option<LakeKey>,
 }
 
 /// Runs until the process is told to stop. `told` hears where rows are fetched from.
@@ -42,6 +45,8 @@ pub async fn run(options: ExecutorOptions, bucket: &Bucket, told: impl FnOnce(So
         .map_err(|source| ClusterError::Io { step: "create the executor's work folder", source })?;
     let prepared = |source| ClusterError::Engine { step: "prepare the executor", source };
     let runtime = session::runtime(bucket, Some(&options.work)).map_err(prepared)?;
+    let footers = runtime.cache_manager.get_file_metadata_cache();
+    let readers = options.key.as_ref().map(|key| reader_factory(bucket.store(), footers, Some(key)));
     let functions = session::functions(Arc::clone(&runtime)).map_err(prepared)?;
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let config = ExecutorProcessConfig {
@@ -64,7 +69,7 @@ pub async fn run(options: ExecutorOptions, bucket: &Bucket, told: impl FnOnce(So
         override_function_registry: Some(Arc::new(functions)),
         override_runtime_producer: Some(Arc::new(move |_| Ok(Arc::clone(&runtime)))),
         override_config_producer: Some(Arc::new(session::config)),
-        override_execution_engine: Some(Arc::new(Engine::new())),
+        override_execution_engine: Some(Arc::new(Engine::new(readers))),
         override_physical_codec: Some(Arc::new(PlanCodec::default())),
         ..ExecutorProcessConfig::default()
     };

@@ -62,6 +62,17 @@ pub enum LakeError {
         /// The first entry that differs.
         object: String,
     },
+    /// The copy on the object store is sealed, and not with the key that was given.
+    #[error(
+        "the copy on the object store is sealed with key `{known}`, and `lake.key_file` names {given}; make the file with \
+         `garrison tenant key show --for-query-server FILE` on the server that takes rows in"
+    )]
+    RemoteKey {
+        /// Name of the key that it is sealed with.
+        known: String,
+        /// What was given.
+        given: String,
+    },
     /// The lake keeps no table of this name.
     #[error("the lake has no table `{table}`")]
     UnknownTable {
@@ -153,7 +164,7 @@ impl LakeError {
         match self {
             Self::Locked { .. } | Self::DiskFull { .. } | Self::Wal { .. } | Self::Io { .. } => true,
             Self::Parquet { .. } | Self::Delta { .. } | Self::Bucket { .. } => true,
-            Self::BadBucket { .. } | Self::OtherWriter { .. } => false,
+            Self::BadBucket { .. } | Self::OtherWriter { .. } | Self::RemoteKey { .. } => false,
             Self::UnknownTable { .. } | Self::UnknownColumn { .. } | Self::Key { .. } | Self::Seal { .. } => false,
             Self::BadBatch { .. } | Self::BadRequest { .. } | Self::Columns { .. } | Self::Closed => false,
         }

@@ -51,8 +51,10 @@ pub struct Config {
     pub limits: Limits,
     /// Days that rows are kept, by table.
     pub retention_days: BTreeMap<String, u32>,
-    /// Whether telemetry is sealed at rest; a geography may say otherwise.
+    /// Whether telemetry and columns that name people are sealed at rest; a geography may say otherwise.
     pub encryption: bool,
+    /// File with the key for readers of a sealed lake's copy; query servers and executors read it.
+    pub lake_key_file: Option<PathBuf>,
     /// Bytes that stay free on the lake's disk.
     pub disk_floor_bytes: u64,
     /// Alerts that one run of a custom detection or retro-hunt may make: more is a storm that nobody reads.
@@ -143,6 +145,7 @@ impl Config {
             limits: Limits::default(),
             retention_days: BTreeMap::new(),
             encryption: true,
+            lake_key_file: None,
             disk_floor_bytes: 256 << 20,
             detection_alerts_per_run: crate::detection::custom::ALERTS_PER_RUN,
             hunting: HuntingSettings::default(),
@@ -199,6 +202,7 @@ impl Config {
             if let Some(sealed) = r.truth("encryption") {
                 c.encryption = sealed;
             }
+            c.lake_key_file = r.text("key_file").map(PathBuf::from);
             cluster::object_store(r, &mut c.object_store);
             r.section("retention_days", |r| {
                 for table in garrison_telemetry::tables() {

@@ -17,7 +17,7 @@
 pub mod key;
 pub mod place;
 
-pub use key::{KeyError, TenantKey, query_columns, server_columns};
+pub use key::{KeyError, TenantKey, query_columns, reader_key_read, reader_key_write, server_columns};
 pub use place::{Place, Roots};
 
 use crate::db::Sealer;

@@ -286,15 +286,9 @@ async fn lake_open(config: &Config, tenant: &TenantId, plane: &Plane, db: &Db) -
     Ok(lake)
 }
 
-/// What copies the lake, where an object store is configured.
+/// What copies the lake, where an object store is configured. A sealed lake is copied sealed.
 fn mirror_of(shared: &Arc<Shared>) -> anyhow::Result<Option<Arc<Mirror>>> {
     let Some(store) = &shared.config.object_store else { return Ok(None) };
-    anyhow::ensure!(
-        shared.lake.at_rest().key().is_none(),
-        "the lake is sealed, and `lake.object_store` wants a copy for query servers, which have no key; begin a lake \
-         with `encryption = false` in `[lake]` or in the section of its geography, and rely on the store's own \
-         encryption, or take `[lake.object_store]` away"
-    );
     let bucket = Bucket::open(store)?.below(shared.tenant.as_str());
     Ok(Some(Arc::new(Mirror::new(shared.lake.as_ref().clone(), bucket))))
 }

@@ -18,8 +18,11 @@ pub enum KeyCommand {
     /// Prints the key that opens the Parquet files of the lake, for DuckDB, pyarrow, Spark. Whoever has it reads all rows.
     Show {
         /// Says that the key for readers is wanted; the tenant's own key is never shown.
-        #[arg(long, required = true)]
+        #[arg(long, required_unless_present = "for_query_server")]
         for_reader: bool,
+        /// Writes the same key into a file of mode 0600, for `lake.key_file` of query servers and executors.
+        #[arg(long, value_name = "FILE", conflicts_with = "for_reader")]
+        for_query_server: Option<PathBuf>,
         /// Tenant.
         #[arg(long, default_value = "default")]
         tenant: TenantId,
@@ -28,7 +31,7 @@ pub enum KeyCommand {
 
 /// Runs `garrison tenant key …`.
 pub(super) fn key(command: &KeyCommand, globals: &Globals, printer: &Printer) -> Result<(), CliError> {
-    let KeyCommand::Show { tenant, .. } = command;
+    let KeyCommand::Show { tenant, for_query_server, .. } = command;
     let failed = |error: &dyn std::error::Error| {
         let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         CliError::Failed(format!("{error}{cause}"))
@@ -43,6 +46,19 @@ pub(super) fn key(command: &KeyCommand, globals: &Globals, printer: &Printer) ->
         return Err(CliError::Missing(format!("tenant `{tenant}` has no key: its lake is not sealed")));
     }
     let opened = TenantKey::read(&globals.data, tenant, &key).and_then(|key| key.lake()).map_err(|e| failed(&e))?;
+    if let Some(path) = for_query_server {
+        crate::rest::reader_key_write(path, tenant, &opened).map_err(|e| failed(&e))?;
+        if !printer.is_table() {
+            let file = path.display().to_string();
+            return printer.json(&json!({ "tenant": tenant, "keyId": opened.id(), "file": file }));
+        }
+        eprintln!(
+            "The key `{}` is in {}. Whoever has it reads all telemetry of tenant `{tenant}`.",
+            opened.id(),
+            path.display()
+        );
+        return Ok(());
+    }
     let text = STANDARD.encode(opened.reader_key());
     if !printer.is_table() {
         return printer.json(&json!({

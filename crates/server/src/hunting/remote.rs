@@ -31,7 +31,10 @@ impl Remote {
     pub async fn open(config: &Config, tenant: &TenantId, metrics: &Metrics) -> anyhow::Result<Self> {
         let store = config.object_store.as_ref().context("no object store is configured")?;
         let bucket = Bucket::open(store)?.below(tenant.as_str());
-        let lake = RemoteLake::new(bucket, TableSpec::hunting_tables());
+        let mut lake = RemoteLake::new(bucket, TableSpec::hunting_tables());
+        if let Some(path) = &config.lake_key_file {
+            lake = lake.reading_with(crate::rest::reader_key_read(path)?);
+        }
         lake.refresh().await.context("cannot read the lake's copy on the object store")?;
         let cluster = config.cluster.scheduler.as_deref().map(Cluster::at).transpose()?;
         let plans = Family::<ByCode, Counter>::default();

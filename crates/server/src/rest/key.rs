@@ -8,7 +8,7 @@
 //! tenant's lake unreadable at once.
 
 use crate::db::Sealer;
-use crate::identity::keys::write_private;
+use crate::identity::keys::{private_file_write, write_private};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use garrison_lake::{LakeError, LakeKey};
@@ -57,6 +57,9 @@ pub enum KeyError {
     /// There is none.
     #[error("there is no key `{0}`, and the lake is sealed; restore the file from a backup: nothing else opens it")]
     Missing(PathBuf),
+    /// Others may read it.
+    #[error("key file `{0}` can be read by others; run `chmod 600` on it, and give it to the server's user")]
+    Open(PathBuf),
     /// The system gives no random bytes.
     #[error("cannot get random bytes for a key")]
     Random,
@@ -152,6 +155,38 @@ fn kek(data: &Path) -> Result<[u8; SECRET_BYTES], KeyError> {
     Ok(bytes)
 }
 
+/// What a query server or executor is given: the key that opens the Parquet files of one lake, and nothing else.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReaderFile {
+    version: u32,
+    tenant: String,
+    key_id: String,
+    reader_key: String,
+}
+
+/// Writes the key for readers of a tenant's lake as a file of mode 0600, for `lake.key_file` of another machine.
+pub fn reader_key_write(path: &Path, tenant: &TenantId, key: &LakeKey) -> Result<(), KeyError> {
+    let (key_id, reader_key) = (key.id().to_owned(), STANDARD.encode(key.reader_key()));
+    let file = ReaderFile { version: 1, tenant: tenant.to_string(), key_id, reader_key };
+    let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
+    private_file_write(path, &text).map_err(KeyError::io("write", path))
+}
+
+/// Reads what [`reader_key_write`] wrote. Refuses a file that others may read.
+pub fn reader_key_read(path: &Path) -> Result<LakeKey, KeyError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path).map_err(KeyError::io("read", path))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Open(path.to_owned()));
+    }
+    let damaged = || KeyError::Damaged(path.to_owned());
+    let bytes = read_bounded(path)?.ok_or_else(damaged)?;
+    let file: ReaderFile = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+    let key = STANDARD.decode(&file.reader_key).map_err(|_| damaged())?;
+    Ok(LakeKey::reader(&file.key_id, key.try_into().map_err(|_| damaged())?)?)
+}
+
 /// What the seal of a key file is bound to.
 fn purpose(tenant: &str) -> String {
     format!("garrison tenant key 1 {tenant}")
@@ -245,6 +280,13 @@ mod tests {
         assert!(matches!(TenantKey::read(other.path(), &tenant, &path), Err(KeyError::Wrapping { .. })));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains(&STANDARD.encode(made.0)) && !text.contains(&hex::encode(made.0)));
+        let given = data.path().join("query.key");
+        reader_key_write(&given, &tenant, &made.lake().unwrap()).unwrap();
+        assert_eq!(std::fs::metadata(&given).unwrap().permissions().mode() & 0o777, 0o600);
+        let read = reader_key_read(&given).unwrap();
+        assert_eq!(read.reader_key(), made.lake().unwrap().reader_key());
+        std::fs::set_permissions(&given, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(reader_key_read(&given), Err(KeyError::Open(_))));
         TenantKey::destroy(&path).unwrap();
         TenantKey::destroy(&path).unwrap();
         assert!(!path.exists());

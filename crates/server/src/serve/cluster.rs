@@ -21,6 +21,7 @@ pub async fn run(config: &Config, told: impl FnOnce(SocketAddr)) -> anyhow::Resu
         work: config.data.join("executor"),
         cores: cluster.cores,
         memory_bytes: cluster.memory_bytes,
+        key: config.lake_key_file.as_deref().map(crate::rest::reader_key_read).transpose()?,
     };
     Ok(executor::run(options, &bucket, told).await?)
 }

@@ -3,13 +3,14 @@
 //! there as on one machine.
 
 use crate::library::{NOW, json_of, rows};
-use futures::StreamExt as _;
-use garrison_lake::{Batch, Identity};
-use garrison_model::{BootId, DeviceId, Micros};
+use futures::{StreamExt as _, TryStreamExt as _};
+use garrison_lake::{Batch, Bucket, Identity, LakeKey};
+use garrison_model::{BootId, DeviceId, Micros, TenantId};
 use garrison_server::config::Config;
 use garrison_server::hunting::library::library;
 use garrison_telemetry::BatchHeader;
 use garrison_testkit::TestServer;
+use object_store::ObjectStore as _;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -147,13 +148,15 @@ fn python() -> Result<PathBuf, String> {
     Ok(python)
 }
 
-fn configuration(endpoint: SocketAddr) -> String {
+/// Of all parts; the key file is written once the lake is sealed, and read by those who open the copy.
+fn configuration(endpoint: SocketAddr, key: &Path) -> String {
     format!(
-        "version = 1\n[lake]\nencryption = false\ndisk_floor_bytes = 1048576\n[lake.object_store]\nurl = \"s3://{BUCKET}/one/place\"\n\
+        "version = 1\n[lake]\nkey_file = \"{}\"\ndisk_floor_bytes = 1048576\n[lake.object_store]\nurl = \"s3://{BUCKET}/one/place\"\n\
          endpoint = \"http://{endpoint}\"\nregion = \"us-east-1\"\naccess_key_id = \"{KEY}\"\n\
          secret_access_key = \"{SECRET}\"\n[cluster]\nrefresh_seconds = 1\ncores = 2\n\
          [hunting]\nseconds_max_api = 200\nseconds_max_console = 200\n[hunting.user]\ncalls_per_minute = 100000\ncalls_per_hour = 100000\n\
-         [hunting.tenant]\ncalls_per_minute = 100000\ncalls_per_hour = 100000\n"
+         [hunting.tenant]\ncalls_per_minute = 100000\ncalls_per_hour = 100000\n",
+        key.display()
     )
 }
 
@@ -305,6 +308,26 @@ fn worked(data: &Path) -> usize {
     std::fs::read_dir(data.join("executor")).map_or(0, Iterator::count)
 }
 
+/// A query server without the key, or with another one, does not start, and says what to do. The copy is sealed: none of
+/// its Parquet files opens without a key.
+async fn no_key_no_copy(settings: &Config, folder: &Path) {
+    let other = folder.join("other.key");
+    let key = LakeKey::new(&[1; 32]).unwrap();
+    garrison_server::rest::reader_key_write(&other, &TenantId::first(), &key).unwrap();
+    for given in [None, Some(other)] {
+        let mut config = settings.clone();
+        config.data = folder.join("closed");
+        config.role = garrison_server::config::Role::Query;
+        (config.http, config.lake_key_file) = (SocketAddr::from(([127, 0, 0, 1], 0)), given);
+        let error = format!("{:#}", garrison_server::serve::Server::start(config).await.unwrap_err());
+        assert!(error.contains("--for-query-server"), "{error}");
+    }
+    let bucket = Bucket::open(settings.object_store.as_ref().unwrap()).unwrap();
+    let listed: Vec<_> = bucket.store().list(None).try_collect().await.unwrap();
+    let sealed = listed.iter().filter(|meta| meta.location.as_ref().ends_with(".sealed.parquet")).count();
+    assert!(sealed > FILES, "{listed:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_library_gives_the_same_answers_on_a_cluster() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -319,7 +342,8 @@ async fn the_whole_library_gives_the_same_answers_on_a_cluster() {
     let mut processes = Processes(Vec::new());
     let endpoint = processes.object_store(&python);
     let config = folder.path().join("garrison.toml");
-    std::fs::write(&config, configuration(endpoint)).unwrap();
+    let key_file = folder.path().join("query.key");
+    std::fs::write(&config, configuration(endpoint, &key_file)).unwrap();
     let settings = Config::load(&config, folder.path()).unwrap();
     let server = TestServer::start_with(|c| {
         c.object_store.clone_from(&settings.object_store);
@@ -338,8 +362,17 @@ async fn the_whole_library_gives_the_same_answers_on_a_cluster() {
         let base = server.server.http_url();
         expected.push((*id, *query, ask(&base, server.server.shared.identity.local_token(), query).await));
     }
+    let exported = Command::new(env!("CARGO_BIN_EXE_garrison"))
+        .args(["tenant", "key", "show", "--for-query-server"])
+        .arg(&key_file)
+        .arg("--data")
+        .arg(server.folder())
+        .output()
+        .unwrap();
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
     // Stopping copies what is not copied yet.
     server.stop().await.unwrap();
+    no_key_no_copy(&settings, folder.path()).await;
 
     let data = |name: &str| -> PathBuf { folder.path().join(name) };
     let free = ["--listen", "127.0.0.1:0"];

@@ -139,10 +139,7 @@ async fn a_plain_lake_of_before_is_found_and_a_geography_may_switch_sealing_off(
         assert_eq!(server.stored(TABLE, &device).unwrap().len(), rows);
         folder = server.stop().await.unwrap();
     }
-    // A copy for query servers is refused in words while the lake has a key.
-    let store = garrison_lake::BucketConfig { url: "s3://b/p".to_owned(), ..Default::default() };
-    let error = TestServer::start_in(folder, |c| c.object_store = Some(store)).await.unwrap_err();
-    assert!(format!("{error:#}").contains("encryption = false"), "{error:#}");
+    drop(folder);
 }
 
 #[tokio::test(flavor = "multi_thread")]
