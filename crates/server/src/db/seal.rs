@@ -36,8 +36,20 @@ pub const SEALED: &str = "sealed1:";
 /// What a plain text begins with that would look like a sealed one.
 const ESCAPED: &str = "plain1:";
 const KEY_BYTES: usize = 32;
+/// Bytes of a text that a found column takes: PostgreSQL indexes values of up to 2,704 bytes, and sealing adds a third.
+const FOUND_BYTES_MAX: usize = 1_024;
 /// Bytes of a key's name.
 const NAME_BYTES: usize = 8;
+
+/// What stands for a text in a found column that has no bound of its own: the text, or its SHA-256 where it is too long
+/// for an index.
+pub fn found_text(text: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    if text.len() <= FOUND_BYTES_MAX {
+        return text.to_owned();
+    }
+    format!("sha256:{}", hex::encode(Sha256::digest(text.as_bytes())))
+}
 
 /// A column's text cannot be sealed or opened.
 #[derive(Debug, thiserror::Error)]
@@ -311,5 +323,16 @@ mod tests {
         assert_eq!(own.key_name(), off.key_name());
         assert_ne!(own.key_name(), sealer(2, "a").key_name());
         assert!(plain.key_name().is_none());
+    }
+
+    #[test]
+    fn a_found_text_fits_into_an_index() {
+        let own = sealer(1, "a");
+        for length in [0, 1, FOUND_BYTES_MAX, FOUND_BYTES_MAX + 1, 100_000] {
+            let text = found_text(&"x".repeat(length));
+            assert_eq!(text.len() == length, length <= FOUND_BYTES_MAX);
+            assert!(own.put(FOUND, &text).unwrap().len() < 2_000);
+        }
+        assert_ne!(found_text(&"x".repeat(2_000)), found_text(&"x".repeat(2_001)));
     }
 }

@@ -43,13 +43,15 @@ pub(super) async fn turn(db: &Db, tenant: Option<&TenantId>, sealer: &Sealer) ->
         Some((_, state, columns)) if state == wanted && (wanted == ALL_PLAIN || *columns == digest) => return Ok(0),
         _ => {}
     }
+    // Rows that an earlier turn changed may have left pages behind.
+    let again = known.is_some_and(|(_, state, _)| state == UNDER_WAY);
     note(db, sealer, UNDER_WAY, &digest).await?;
     let tables: BTreeSet<&str> = SEALED.iter().filter(|c| is_of(c, tenant)).map(|c| c.table).collect();
     let (mut changed, mut touched) = (0, Vec::new());
     for table in tables {
         let rows = table_turn(db, table, tenant, sealer).await?;
         changed += rows;
-        if rows > 0 {
+        if rows > 0 || again {
             touched.push(table);
         }
     }

@@ -7,6 +7,7 @@ use super::Detection;
 use super::custom::store::shown;
 use super::draft::{HitRow, Words, draft_of};
 use crate::db::columns;
+use crate::db::seal::found_text;
 use crate::incidents::AlertDraft;
 use crate::ingest::{Observer, Stored};
 use crate::shared::Shared;
@@ -507,7 +508,7 @@ impl Indicators {
         .bind(self.shared.tenant.as_str())
         .bind(indicator.id.clone())
         .bind(kind.as_str())
-        .bind(seal.put(columns::INDICATOR_VALUE, &value)?)
+        .bind(seal.put(columns::INDICATOR_VALUE, &found_text(&value))?)
         .bind(seal.put(columns::INDICATOR_DOC, &serde_json::to_string(&indicator)?)?)
         .bind(expires)
         .bind(now.0)

@@ -12,6 +12,7 @@
 //! [`ENTITIES_MAX`] entities or [`ALERTS_MAX`] alerts. An alert that links several open incidents by rule 1 or 2 merges
 //! them, oldest number first, under the same conditions between the incidents.
 
+use crate::db::seal::found_text;
 use crate::detection::process::{ProcessFact, own_tree};
 use garrison_model::{
     Alert, Classification, Determination, EntityType, Evidence, IncidentId, IncidentStatus, Micros, Severity,
@@ -63,6 +64,18 @@ impl Key {
             Key::Url(url) => format!("url/{url}"),
             Key::User(device, name) => format!("user/{device}/{name}"),
             Key::Device(device) => format!("device/{device}"),
+        }
+    }
+
+    /// The same with texts that the store can index.
+    fn fitted(self) -> Self {
+        match self {
+            Key::Process(device, key) => Key::Process(device, found_text(&key)),
+            Key::Url(url) => Key::Url(found_text(&url)),
+            Key::User(device, name) => Key::User(device, found_text(&name)),
+            Key::File(hash) => Key::File(found_text(&hash)),
+            Key::Address(address) => Key::Address(found_text(&address)),
+            Key::Device(_) => self,
         }
     }
 
@@ -236,6 +249,7 @@ pub fn facts(alert: &Alert, lineage: &[Vec<ProcessFact>], time: Micros) -> Facts
     let device = alert.machine_id.as_str();
     let mut keys: Vec<(Key, String)> = Vec::new();
     let mut push = |key: Key, words: String| {
+        let key = key.fitted();
         if keys.len() < KEYS_MAX && !keys.iter().any(|(known, _)| *known == key) {
             keys.push((key, words));
         }

@@ -4,6 +4,7 @@
 use super::correlate::{self, Decision};
 use super::record::{alert_doc, alert_target, incident_target, parse_time, severity_number, time};
 use super::{CaseChange, CaseError, Incidents};
+use crate::db::seal::found_text;
 use crate::db::{Statement, columns};
 use crate::detection::process::ProcessFact;
 use crate::detection::{evidence, suppression};
@@ -256,7 +257,7 @@ impl Incidents {
              (status <> 'Resolved' OR suppressed = 1) ORDER BY last_event DESC LIMIT 1",
         )
         .bind(self.tenant().as_str())
-        .bind(self.seal().put(columns::ALERT_FOLD, &draft.fold_key)?)
+        .bind(self.seal().put(columns::ALERT_FOLD, &found_text(&draft.fold_key))?)
         .bind(parse_time(&draft.alert.first_event_time).saturating_sub(FOLD_WINDOW))
         .fetch_optional(conn)
         .await?;
@@ -340,7 +341,7 @@ impl Incidents {
         .bind(seal.put_maybe(columns::ALERT_USER, alert.related_user.as_deref())?)
         .bind(seal.put(columns::ALERT_TITLE, &alert.title)?)
         .bind(i64::from(alert.suppressed))
-        .bind(self.seal().put(columns::ALERT_FOLD, &draft.fold_key)?)
+        .bind(self.seal().put(columns::ALERT_FOLD, &found_text(&draft.fold_key))?)
         .bind(alert.match_count)
         .bind(parse_time(&alert.alert_creation_time))
         .bind(parse_time(&alert.last_update_time))
