@@ -270,7 +270,7 @@ mod tests {
         for (column, other) in [(HIDDEN, columns::COMMENT_AUTHOR), (FOUND, columns::OIDC_SUBJECT)] {
             for text in ["x", "Anna Müller", &"long ".repeat(40_000)] {
                 let sealed = own.put(column, text).unwrap();
-                assert!(sealed.starts_with(SEALED) && !sealed.contains(text));
+                assert!(sealed.starts_with(SEALED) && (text.len() == 1 || !sealed.contains(text)));
                 assert_eq!(own.open(column, sealed.clone()).unwrap(), text);
                 for wrong in [sealer(2, "a"), sealer(1, "b"), Sealer::plain("a")] {
                     assert!(wrong.open(column, sealed.clone()).is_err());
