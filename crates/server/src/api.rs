@@ -32,6 +32,7 @@ pub mod routes;
 pub mod rules;
 pub mod status;
 pub mod suppressions;
+pub mod tenants;
 pub mod usage;
 
 pub use problem::{ApiError, Kind};
@@ -87,6 +88,8 @@ pub struct Rooms {
     pub exports: Arc<crate::exports::Exports>,
     /// Live events.
     pub hub: Arc<events::Hub>,
+    /// All tenants of the server.
+    pub houses: std::sync::Weak<crate::serve::house::Houses>,
     /// Turns for requests.
     pub turns: Arc<tokio::sync::Semaphore>,
 }
@@ -150,6 +153,7 @@ fn described() -> OpenApiRouter<Api> {
         .merge(access::routes())
         .merge(audit::routes())
         .merge(oidc::routes())
+        .merge(tenants::routes())
         .routes(routes!(status::status_get))
         .routes(routes!(status::schema_get))
         .routes(routes!(hunting::hunting_run))
@@ -238,7 +242,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     api
 }
 
-/// The whole HTTP side of the server: API, metrics, health, console.
+/// The whole HTTP side of a tenant: API, metrics, health, console.
 pub fn router(
     shared: &Arc<Shared>,
     detection: &Arc<Detection>,
@@ -246,6 +250,7 @@ pub fn router(
     hunting: &Arc<Hunting>,
     own: DetectionParts,
     connect: &Arc<crate::connect::Connect>,
+    houses: std::sync::Weak<crate::serve::house::Houses>,
 ) -> Router {
     let hub = events::Hub::start(shared, incidents);
     detections::tell(&hub, &own, &shared.stop);
@@ -259,6 +264,7 @@ pub fn router(
         reach: crate::reach::Reach::new(shared, connect),
         exports: crate::exports::Exports::new(shared, incidents),
         hub,
+        houses,
         turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),
     }));
     let (routes, _) = described().split_for_parts();

@@ -49,9 +49,19 @@ pub struct Globals {
     /// API token; found through --data where the server runs on this machine.
     #[arg(long, global = true, env = "GARRISON_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Tenant to work in, where the server has several.
+    #[arg(long, global = true, env = "GARRISON_TENANT")]
+    pub tenant: Option<garrison_model::TenantId>,
     /// Data folder of a server on this machine.
     #[arg(long, global = true, env = "GARRISON_DATA", default_value = "/var/lib/garrison")]
     pub data: PathBuf,
+}
+
+impl Globals {
+    /// The tenant that is named, else the first one.
+    fn tenant_or_first(&self) -> garrison_model::TenantId {
+        self.tenant.clone().unwrap_or_else(garrison_model::TenantId::first)
+    }
 }
 
 /// What can be asked of a server.

@@ -8,5 +8,7 @@ mod frames;
 mod listener;
 mod service;
 mod session;
+mod wires;
 
 pub use listener::{Gateway, GatewayParts};
+pub use wires::Wires;

@@ -19,10 +19,10 @@ pub use tokens::{ApiTokenRecord, EnrolmentTokenRecord, TOKEN_EXPIRY_HOURS_DEFAUL
 
 use crate::db::{Db, DbError};
 use ed25519_dalek::SigningKey;
-use garrison_model::Micros;
+use garrison_model::{Micros, TenantId};
 use garrison_wire::identity::{Authority, IdentityError};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Something in identity failed.
@@ -76,9 +76,15 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Keys, users, sessions and tokens of one server.
+/// Keys, users, sessions and tokens, as one tenant sees them: keys and users are the server's, tokens are the tenant's.
 pub struct Identity {
     db: Db,
+    keys: Arc<Keys>,
+    tenant: TenantId,
+}
+
+/// What a server has once.
+struct Keys {
     authority: Authority,
     content_key: SigningKey,
     audit_key: SigningKey,
@@ -101,38 +107,44 @@ const SIGN_IN_FAILURES_MAX: u32 = 10;
 const SIGN_IN_WINDOW: Duration = Duration::from_mins(5);
 
 impl Identity {
-    /// Reads the keys, making them at the first start.
+    /// Reads the keys, making them at the first start; as the first tenant sees them.
     pub async fn open(db: Db, keys: PathBuf, now: Micros) -> Result<Self, Error> {
         let (authority, content_key, audit_key) = keys::open(&keys, now)?;
         let decoy_hash = people::hash_password(random_text::<16>()?).await?;
         let local_token = format!("gat_{}", random_text::<32>()?);
         let failures = Mutex::new(Failures::new(SIGN_IN_FAILURES_MAX, SIGN_IN_WINDOW));
-        Ok(Self { db, authority, content_key, audit_key, failures, decoy_hash, local_token })
+        let keys = Keys { authority, content_key, audit_key, failures, decoy_hash, local_token };
+        Ok(Self { db, keys: Arc::new(keys), tenant: TenantId::first() })
+    }
+
+    /// The same server's, as another tenant sees it.
+    pub fn of(&self, tenant: &TenantId) -> Self {
+        Self { db: self.db.clone(), keys: Arc::clone(&self.keys), tenant: tenant.clone() }
     }
 
     /// The certificate authority.
     pub fn authority(&self) -> &Authority {
-        &self.authority
+        &self.keys.authority
     }
 
     /// The key that content and orders are signed with.
     pub fn content_key(&self) -> &SigningKey {
-        &self.content_key
+        &self.keys.content_key
     }
 
     /// The key that the head of the audit log is signed with.
     pub fn audit_key(&self) -> &SigningKey {
-        &self.audit_key
+        &self.keys.audit_key
     }
 
     /// SHA-256 of the CA certificate.
     pub fn ca_fingerprint(&self) -> [u8; 32] {
-        garrison_wire::identity::fingerprint(self.authority.certificate())
+        garrison_wire::identity::fingerprint(self.keys.authority.certificate())
     }
 
     /// The administrator's token that holds until the server stops; written to a file that only its owner reads.
     pub fn local_token(&self) -> &str {
-        &self.local_token
+        &self.keys.local_token
     }
 
     /// Forgets sessions and links that are over.

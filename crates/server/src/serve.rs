@@ -1,32 +1,29 @@
 //! Puts the rooms together: `garrison serve`.
 
 pub mod cluster;
+pub mod house;
 mod http;
 mod reconcile;
 
-use crate::access::Access;
 use crate::config::{Config, Role};
 use crate::connect::Connect;
-use crate::db::{Db, Sealer};
+use crate::db::Db;
 use crate::detection::Detection;
 use crate::detection::custom::Custom;
-use crate::detection::custom::queries::LakeQueries;
 use crate::detection::indicator::Indicators;
 use crate::detection::retro::Retro;
-use crate::fleet::Fleet;
-use crate::gateway::{Gateway, GatewayParts};
+use crate::gateway::Gateway;
 use crate::hunting::Hunting;
 use crate::identity::Identity;
 use crate::identity::keys::private_file_write;
 use crate::incidents::Incidents;
-use crate::ingest::{Ingest, Observer};
 use crate::metrics::Metrics;
 use crate::plane::Plane;
 use crate::rest;
 use crate::shared::Shared;
 use anyhow::Context as _;
-use garrison_lake::{Bucket, Lake, LakeConfig, Mirror};
 use garrison_model::TenantId;
+use house::{Ground, Houses};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,27 +35,26 @@ use tokio_util::sync::CancellationToken;
 /// How long sessions may take to say goodbye when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 
-/// How long the last copy to the object store may take when the server stops.
-const COPY_AT_STOP_MAX: Duration = Duration::from_secs(20);
-
 /// A running server.
 pub struct Server {
-    /// State, for tests and commands in the same process.
+    /// State of the first tenant, for tests and commands in the same process.
     pub shared: Arc<Shared>,
-    /// Detection.
+    /// Its detection.
     pub detection: Arc<Detection>,
-    /// Alerts and incidents.
+    /// Its alerts and incidents.
     pub incidents: Arc<Incidents>,
-    /// Hunting.
+    /// Its hunting.
     pub hunting: Arc<Hunting>,
-    /// Detections made of queries.
+    /// Its detections made of queries.
     pub custom: Arc<Custom>,
-    /// Indicators.
+    /// Its indicators.
     pub indicators: Arc<Indicators>,
-    /// Hunts through the past.
+    /// Its hunts through the past.
     pub retro: Arc<Retro>,
-    /// Connectors of machines.
+    /// Connectors of its machines.
     pub connect: Arc<Connect>,
+    /// All tenants.
+    pub houses: Arc<Houses>,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
     /// Where the gateway listens; port 0 where there is none.
@@ -66,14 +62,8 @@ pub struct Server {
     /// The link to sign in first, as long as nobody has a password.
     pub first_link: Option<String>,
     /// What takes rows in; a query server has none.
-    intake: Option<Intake>,
-    mirror: Option<Arc<Mirror>>,
+    sessions: Option<Arc<Gateway>>,
     tasks: Vec<JoinHandle<()>>,
-}
-
-struct Intake {
-    ingest: Arc<Ingest>,
-    sessions: Arc<Gateway>,
 }
 
 impl std::fmt::Debug for Server {
@@ -89,7 +79,6 @@ impl Server {
         let now = crate::now();
         let data = config.data.clone();
         private_folder(&data)?;
-        let tenant = TenantId::first();
         // The lock comes first: a second server on the same folder stops here and touches nothing.
         let locked = data.clone();
         let lock = tokio::task::spawn_blocking(move || garrison_lake::lock_folder(&locked)).await??;
@@ -104,86 +93,50 @@ impl Server {
         };
         db.seal_with(None, rest::server_columns(&data, config.encryption)?).await?;
         let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
-        let lake = lake_open(&config, &tenant, &plane, &db).await?;
         let identity = Identity::open(db.clone(), data.join("keys"), now).await?;
-        let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
-        let metering = crate::metering::Metering::new(db.clone());
-        let (key, oidc) = (identity.audit_key().clone(), config.oidc.clone());
-        let access =
-            Access::open(db.clone(), tenant.clone(), Arc::clone(&fleet), Arc::clone(&plane), key, oidc).await?;
-        let shared = Arc::new(Shared {
-            access: Arc::new(access),
-            tenant,
+        let houses = Arc::new(Houses::new(Ground {
+            config,
             data,
             db,
-            identity,
-            fleet,
             plane,
-            metering,
-            lake: Arc::new(lake),
+            identity,
             metrics: Arc::new(Metrics::new()),
-            lock: Some(lock),
+            wires: Arc::default(),
             stop: CancellationToken::new(),
-            config,
-        });
-        let incidents = Incidents::start(&shared).await?;
-        let detection = Detection::start(&shared, &incidents).await?;
-        let hunting = Hunting::start(&shared).await?;
-        let queries = Arc::new(LakeQueries::new(Arc::clone(&shared.lake)).knowing(hunting.places()));
-        let custom = Custom::open(&shared, &detection, queries, Arc::new(crate::now)).await?;
-        let indicators = Indicators::open(&shared, &detection).await?;
-        let retro = Retro::new(&shared, &detection, &custom, &indicators, Arc::new(crate::now));
-        let connect = Connect::open(&shared, Arc::new(crate::now)).await?;
+            lock: lock.into(),
+        }));
+        let first = houses.open(&TenantId::first()).await?;
+        houses.look().await?;
+        let shared = Arc::clone(&first.shared);
         let mut tasks = Vec::new();
-        let (mut gateway, mut intake, mut mirror) = (SocketAddr::from(([0, 0, 0, 0], 0)), None, None);
+        let (mut gateway, mut sessions) = (SocketAddr::from(([0, 0, 0, 0], 0)), None);
         if shared.config.role != Role::Query {
-            let observers: Vec<Arc<dyn Observer>> =
-                vec![Arc::clone(&detection) as _, Arc::clone(&custom) as _, Arc::clone(&indicators) as _];
-            let ingest = Arc::new(Ingest::start(&shared, observers)?);
-            let parts = GatewayParts {
-                connect: Arc::clone(&connect),
-                shared: Arc::clone(&shared),
-                ingest: Arc::clone(&ingest),
-                content: detection.content(),
-            };
-            let sessions = Gateway::new(parts)?;
+            let made = Gateway::new(&shared, houses.wires())?;
             let listener = bind(shared.config.gateway, "gateway").await?;
             gateway = listener.local_addr()?;
-            tasks.push(tokio::spawn(Arc::clone(&sessions).run(listener)));
-            tasks.push(tokio::spawn(Arc::clone(&custom).run_loop()));
-            tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));
-            tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
-            tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
-            tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents).run_loop()));
-            mirror = mirror_of(&shared)?;
-            tasks.extend(reconcile::intake(&shared, &sessions, mirror.as_ref(), &incidents));
-            intake = Some(Intake { ingest, sessions });
+            tasks.push(tokio::spawn(Arc::clone(&made).run(listener)));
+            tasks.push(reconcile::certificate(&shared, &made));
+            sessions = Some(made);
         }
         let http_listener = bind(shared.config.http, "HTTP").await?;
         let http_address = http_listener.local_addr()?;
-        let own = crate::api::DetectionParts {
-            custom: Arc::clone(&custom),
-            indicators: Arc::clone(&indicators),
-            retro: Arc::clone(&retro),
-        };
-        let router = crate::api::router(&shared, &detection, &incidents, &hunting, own, &connect);
-        tasks.push(http::serve(http_listener, router, &shared)?);
-        tasks.extend(reconcile::start(&shared, &hunting));
+        tasks.push(http::serve(http_listener, house::front(&houses), &shared)?);
+        tasks.extend(reconcile::server(&shared, &houses));
         let first_link = shared.identity.first_link(now).await?;
         let server = Self {
             shared,
-            detection,
-            incidents,
-            hunting,
-            custom,
-            indicators,
-            retro,
-            connect,
+            detection: Arc::clone(&first.detection),
+            incidents: Arc::clone(&first.incidents),
+            hunting: Arc::clone(&first.hunting),
+            custom: Arc::clone(&first.custom),
+            indicators: Arc::clone(&first.indicators),
+            retro: Arc::clone(&first.retro),
+            connect: Arc::clone(&first.connect),
+            houses,
             http: http_address,
             gateway,
             first_link,
-            intake,
-            mirror,
+            sessions,
             tasks,
         };
         server.write_run_files()?;
@@ -205,7 +158,7 @@ impl Server {
     pub fn addresses(&self) -> serde_json::Value {
         serde_json::json!({
             "http": self.http.to_string(),
-            "gateway": self.intake.as_ref().map(|_| self.gateway.to_string()),
+            "gateway": self.sessions.as_ref().map(|_| self.gateway.to_string()),
             "httpUrl": self.http_url(),
             "pid": std::process::id(),
         })
@@ -225,29 +178,15 @@ impl Server {
     /// answered, rows into Parquet, database closed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.shared.stop.cancel();
-        if let Some(intake) = &self.intake {
-            intake.sessions.drained(DRAIN_MAX).await;
-            Arc::clone(&intake.ingest).stop().await;
+        if let Some(sessions) = &self.sessions {
+            sessions.drained(DRAIN_MAX).await;
         }
-        self.detection.flush().await;
         for task in self.tasks {
-            // Each hears `stop`; a request that hangs on does not hold us up.
-            let abort = task.abort_handle();
-            if tokio::time::timeout(Duration::from_secs(3), task).await.is_err() {
-                abort.abort();
-            }
+            house::ended(task).await;
         }
-        self.shared.access.audit().close().await;
-        self.shared.fleet.flush(crate::now()).await?;
-        self.shared.metering.ingest_flush(&self.shared.plane, &self.shared.tenant, crate::now()).await?;
-        self.shared.lake.flush().await?;
-        if let Some(mirror) = &self.mirror {
-            // What is not copied in this time is copied after the next start.
-            match tokio::time::timeout(COPY_AT_STOP_MAX, mirror.sync(crate::now())).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "the newest rows are not on the object store yet"),
-                Err(_) => tracing::warn!("the newest rows are not on the object store yet: it is too slow"),
-            }
+        let houses = self.houses.all();
+        for house in &houses {
+            house.stop().await?;
         }
         self.shared.db.close().await;
         let run = self.shared.data.join("run");
@@ -256,41 +195,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// Opens the lake of the tenant where its geography has it, with its key, which also seals the tenant's columns.
-async fn lake_open(config: &Config, tenant: &TenantId, plane: &Plane, db: &Db) -> anyhow::Result<Lake> {
-    let lake_config = LakeConfig {
-        retention_days: config.retention_days.clone(),
-        disk_floor_bytes: config.disk_floor_bytes,
-        ..LakeConfig::default()
-    };
-    // A query server reads the copy; its own lake is empty, and no geography's.
-    let here = if config.role == Role::Query { None } else { plane.rests(tenant).await? };
-    let sealed = here.as_ref().and_then(|g| g.encryption).unwrap_or(config.encryption && config.role != Role::Query);
-    let data = config.data.clone();
-    let roots = here.map(|g| rest::Roots { lake: data.join(g.lake), control: data.join(g.control) });
-    let (of, is_query, column_sealed) = (tenant.clone(), config.role == Role::Query, config.encryption);
-    let open = move || -> anyhow::Result<(Lake, Sealer)> {
-        let mut found = rest::open(&data, &of, roots.as_ref(), sealed)?;
-        if is_query {
-            found.columns = rest::query_columns(&data, &of, column_sealed)?;
-        }
-        Ok((Lake::open(found.lake, LakeConfig { at_rest: found.at_rest, ..lake_config })?, found.columns))
-    };
-    let (lake, columns) = tokio::task::spawn_blocking(open).await??;
-    let turned = db.seal_with(Some(tenant), columns).await?;
-    if turned > 0 {
-        tracing::info!(rows = turned, %tenant, "control data was brought to the form that `encryption` says");
-    }
-    Ok(lake)
-}
-
-/// What copies the lake, where an object store is configured. A sealed lake is copied sealed.
-fn mirror_of(shared: &Arc<Shared>) -> anyhow::Result<Option<Arc<Mirror>>> {
-    let Some(store) = &shared.config.object_store else { return Ok(None) };
-    let bucket = Bucket::open(store)?.below(shared.tenant.as_str());
-    Ok(Some(Arc::new(Mirror::new(shared.lake.as_ref().clone(), bucket))))
 }
 
 async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {

@@ -191,11 +191,11 @@ pub(super) async fn setup(db: &Db, tenant: &TenantId) -> Result<Setup, AccessErr
 /// Gives a new user its first role on the tenant; the first administrator of an installation owns it.
 pub(crate) async fn assign_new_user(
     connection: &mut AnyConnection,
+    tenant: &TenantId,
     user: &UserId,
     role: Role,
     now: Micros,
 ) -> Result<(), sqlx::Error> {
-    let tenant = TenantId::first();
     let owners = sqlx::query("SELECT COUNT(*) FROM access_assignments WHERE tenant_id = $1 AND role = $2")
         .bind(tenant.as_str())
         .bind(OWNER)
@@ -203,7 +203,7 @@ pub(crate) async fn assign_new_user(
         .await?
         .try_get::<i64, _>(0)?;
     let role = if role == Role::Admin && owners == 0 { OWNER } else { role.as_str() };
-    insert(connection, &tenant, ("User", user.as_str()), role, ("Tenant", ""), "Local", now, "first role").await
+    insert(connection, tenant, ("User", user.as_str()), role, ("Tenant", ""), "Local", now, "first role").await
 }
 
 /// `by` is as the column holds it: sealed where it is a person's name.
@@ -234,6 +234,18 @@ async fn insert(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+impl Access {
+    /// Makes a user an owner of this tenant.
+    pub(crate) async fn owner_add(&self, user: &UserId, by: &str, now: Micros) -> Result<(), AccessError> {
+        let mut tx = self.db.write().await?;
+        let by = self.db.seal_own().put(columns::ASSIGNMENT_AUTHOR, by)?;
+        insert(tx.conn(), &self.tenant, ("User", user.as_str()), OWNER, ("Tenant", ""), "Local", now, &by).await?;
+        tx.commit().await?;
+        self.changed();
+        Ok(())
+    }
 }
 
 /// Replaces what sign-ins through a provider gave to a user.

@@ -11,7 +11,7 @@ use crate::identity::Principal;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use garrison_model::{AlertId, DeviceId, IncidentId, MachineId, Role, SubscriptionId};
+use garrison_model::{AlertId, DeviceId, IncidentId, MachineId, Role, SubscriptionId, TenantId};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -207,6 +207,10 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
         Ok(rights) => rights,
         Err(error) => return refuse(error.into()),
     };
+    if rights.actions().is_empty() && api.shared.tenant != TenantId::first() {
+        // As if there were no such tenant.
+        return refuse(ApiError::new(Kind::NotFound));
+    }
     who.role = summary(&rights);
     let judged = match line.gate {
         Gate::May(action, target) => judge(&api, &rights, action, target, &form, request.uri().path()).await,

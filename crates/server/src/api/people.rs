@@ -327,6 +327,10 @@ async fn governs(api: &Api, rights: &Rights, name: &str) -> Result<(), ApiError>
     let Some(user) = api.shared.identity.user_fetch(name).await? else {
         return Err(ApiError::with(Kind::NotFound, "there is no such user"));
     };
+    if !api.shared.identity.user_is_own(&user.id).await? {
+        // Who works in other tenants too is the platform operator's: a link would open those as well.
+        return Err(ApiError::with(Kind::NotFound, "there is no such user who works in this tenant alone"));
+    }
     let theirs = api.shared.access.rights(&user.into(), now).await?;
     Ok(crate::access::Access::may_give_actions(rights, &theirs.actions())?)
 }

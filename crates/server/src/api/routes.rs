@@ -80,6 +80,7 @@ pub const ROUTES: &[Route] = &[
     line("DELETE", "/session", SignedIn, SignIn),
     line("POST", "/session/link", Open, SignIn),
     line("PUT", "/session/password", SignedIn, Change),
+    line("PUT", "/session/tenant", SignedIn, Change),
     line("GET", "/session/methods", Open, Quiet),
     line("GET", "/session/oidc/start", Open, Quiet),
     line("GET", "/session/oidc/callback", Open, SignIn),
@@ -201,6 +202,8 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/api/advancedqueries/run", May(A::ViewSecops, Part), Read),
     line("POST", "/api/advancedhunting/run", May(A::ViewSecops, Part), Read),
 
+    line("GET", "/tenants", SignedIn, Quiet),
+    line("POST", "/tenants", May(A::PortalSettings, Whole), Change),
     line("GET", "/tenant", May(A::CloudView, Part), Quiet),
     line("PUT", "/tenant", May(A::PortalSettings, Whole), Change),
     line("GET", "/tenant/retention", May(A::CloudView, Whole), Quiet),

@@ -116,6 +116,7 @@ impl CliError {
 pub struct Client {
     base: String,
     token: Option<String>,
+    tenant: Option<garrison_model::TenantId>,
     http: reqwest::Client,
 }
 
@@ -143,7 +144,12 @@ impl Client {
             .build()
             .map_err(|e| CliError::Failed(e.to_string()))?;
         let base = base.trim_end_matches('/').to_owned();
-        Ok(Self { base, token: token.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()), http })
+        Ok(Self {
+            base,
+            token: token.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()),
+            tenant: globals.tenant.clone(),
+            http,
+        })
     }
 
     /// Where the server is.
@@ -152,7 +158,10 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        if let Some(tenant) = &self.tenant {
+            request = request.header(crate::serve::house::TENANT_HEADER, tenant.as_str());
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -8,7 +8,7 @@ use crate::rest::{Place, TenantKey, place_of};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use garrison_model::{Geography, TenantId};
+use garrison_model::Geography;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -23,15 +23,13 @@ pub enum KeyCommand {
         /// Writes the same key into a file of mode 0600, for `lake.key_file` of query servers and executors.
         #[arg(long, value_name = "FILE", conflicts_with = "for_reader")]
         for_query_server: Option<PathBuf>,
-        /// Tenant.
-        #[arg(long, default_value = "default")]
-        tenant: TenantId,
     },
 }
 
 /// Runs `garrison tenant key …`.
 pub(super) fn key(command: &KeyCommand, globals: &Globals, printer: &Printer) -> Result<(), CliError> {
-    let KeyCommand::Show { tenant, for_query_server, .. } = command;
+    let KeyCommand::Show { for_query_server, .. } = command;
+    let tenant = &globals.tenant_or_first();
     let failed = |error: &dyn std::error::Error| {
         let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         CliError::Failed(format!("{error}{cause}"))
@@ -92,9 +90,6 @@ pub struct ResetArgs {
     /// Geography that the tenant is to begin anew in.
     #[arg(long, required = true)]
     to: Option<Geography>,
-    /// Tenant.
-    #[arg(long, default_value = "default")]
-    tenant: TenantId,
     /// Digest of the dry run: does it. Without it nothing is done.
     #[arg(long)]
     confirm: Option<String>,
@@ -137,6 +132,7 @@ pub(super) async fn reset(arguments: &ResetArgs, globals: &Globals, printer: &Pr
     let Some(to) = &arguments.to else {
         return Err(CliError::usage("no geography was named".to_owned(), "write --to CODE"));
     };
+    let tenant = &globals.tenant_or_first();
     let mut config = match &arguments.config {
         Some(path) => Config::load(path, &globals.data).map_err(|e| CliError::Failed(e.to_string()))?,
         None => Config::at(&globals.data),
@@ -150,10 +146,10 @@ pub(super) async fn reset(arguments: &ResetArgs, globals: &Globals, printer: &Pr
         if begun {
             return Err(CliError::Failed("a reset was begun; run it with --confirm to go on with it".to_owned()));
         }
-        let scope = reset.look(&arguments.tenant, to).await.map_err(|e| reset_failed(&e))?;
+        let scope = reset.look(tenant, to).await.map_err(|e| reset_failed(&e))?;
         return reset_show(&scope, printer);
     };
-    let done = reset.run(&arguments.tenant, to, digest, crate::now, None).await;
+    let done = reset.run(tenant, to, digest, crate::now, None).await;
     let (path, signed) = done.map_err(|e| reset_failed(&e))?;
     if !printer.is_table() {
         return printer.json(&signed);

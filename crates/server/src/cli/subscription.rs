@@ -2,6 +2,7 @@
 
 use super::client::{CliError, Client, query, typed};
 use super::output::{Printer, clean, short_time};
+use crate::api::tenants::TenantLine;
 use crate::retention::RetentionDays;
 use clap::{Subcommand, ValueEnum};
 use garrison_model::{GroupName, Page, ResourceGroup, Subscription, SubscriptionId, Tags, Tenant};
@@ -74,6 +75,16 @@ pub enum Command {
 pub enum TenantCommand {
     /// The tenant and where its data rests.
     Show,
+    /// The tenants that you have a role in.
+    List,
+    /// Makes a tenant; you own it. Only from the first tenant, by who owns that.
+    Add {
+        /// Id: lower-case letters, digits and `-`.
+        id: String,
+        /// Where its data rests, for good: a code such as `EU`.
+        #[arg(long)]
+        geography: String,
+    },
     /// Geographies of this server.
     Geographies,
     /// Confirm the geography. It never changes: another one is refused.
@@ -227,6 +238,11 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
     }
 }
 
+fn tenant_row(line: &TenantLine) -> Vec<String> {
+    let geography = line.geography.as_ref().map_or_else(|| "not yet".to_owned(), ToString::to_string);
+    vec![line.id.to_string(), geography, if line.current { "yes" } else { "" }.to_owned()]
+}
+
 pub(super) async fn tenant(command: TenantCommand, client: &Client, printer: &Printer) -> Result<(), CliError> {
     let tenant: Tenant = match command {
         TenantCommand::Geographies => {
@@ -239,6 +255,15 @@ pub(super) async fn tenant(command: TenantCommand, client: &Client, printer: &Pr
             });
         }
         TenantCommand::Show => client.fetch("/tenant").await?,
+        TenantCommand::List => {
+            let page: Page<TenantLine> = client.fetch("/tenants").await?;
+            return printer.list(&["TENANT", "GEOGRAPHY", "CURRENT"], &page.items, tenant_row);
+        }
+        TenantCommand::Add { id, geography } => {
+            let made: TenantLine = typed(client.post("/tenants", &json!({"id": id, "geography": geography})).await?)?;
+            eprintln!("Work in it with `--tenant {}`, or GARRISON_TENANT.", made.id);
+            return printer.list(&["TENANT", "GEOGRAPHY", "CURRENT"], &[made], tenant_row);
+        }
         TenantCommand::Geography { geography } => {
             typed(client.put("/tenant", &json!({ "geography": geography })).await?)?
         }

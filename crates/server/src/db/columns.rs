@@ -177,10 +177,10 @@ macro_rules! plain {
 
 plain! {
     identity_users { id Id, role Word, password_hash Id }
-    identity_sessions { hash Id, user_id Id }
+    identity_sessions { hash Id, user_id Id, of_tenant Id }
     identity_links { hash Id, user_id Id }
-    identity_api_tokens { id Id, role Word, hash Id }
-    identity_enrolment_tokens { id Id, hash Id }
+    identity_api_tokens { id Id, role Word, hash Id, of_tenant Id }
+    identity_enrolment_tokens { id Id, hash Id, of_tenant Id }
     access_assignments {
         tenant_id Id, id Id, principal_kind Word, principal Label, role Label, scope_kind Word, scope Id, source Word,
     }

@@ -32,6 +32,7 @@ const MIGRATIONS: &[Migration] = migrations![
     32 "0032_money",
     40 "0040_connect",
     41 "0041_rollouts",
+    42 "0042_tenants",
     50 "0050_access",
     60 "0060_retention",
     61 "0061_fleet_cutoff",

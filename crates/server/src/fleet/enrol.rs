@@ -80,7 +80,7 @@ impl Fleet {
         rand::rngs::OsRng.try_fill_bytes(&mut id).map_err(|_| IdentityError::Random)?;
         let device = DeviceId::new(hex::encode(id)).map_err(|_| IdentityError::Random)?;
         let mut tx = self.db.write().await?;
-        enrolment_token_take(tx.conn(), &token, now).await??;
+        enrolment_token_take(tx.conn(), &self.tenant, &token, now).await??;
         // The signature comes after the token: strangers get no work out of us.
         let (chain, not_after) = identity
             .authority()

@@ -1,17 +1,19 @@
 //! The gRPC service of connectors.
 
 use super::listener::Peer;
-use super::service::{peer, status};
+use super::service::{house_of, peer, status};
+use super::wires::Wires;
 use crate::connect::{Connect, ConnectError};
 use crate::identity::Failures;
 use crate::plane::PlaneError;
 use crate::shared::Shared;
 use futures::Stream;
 use garrison_wire::connect::CHUNK_BYTES;
+use garrison_wire::connect::token::ConnectorToken;
 use garrison_wire::connect::v1::{self, connector_server::Connector};
 use garrison_wire::identity::ConnectorIdentity;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tonic::{Code, Request, Response, Status};
 
@@ -22,6 +24,7 @@ pub(super) struct Connectors {
     shared: Arc<Shared>,
     connect: Arc<Connect>,
     failures: Mutex<Failures>,
+    wires: Weak<Wires>,
 }
 
 impl std::fmt::Debug for Connectors {
@@ -63,28 +66,12 @@ fn refuse(error: ConnectError) -> Status {
 }
 
 impl Connectors {
-    pub(super) fn new(shared: &Arc<Shared>, connect: &Arc<Connect>, failures: Failures) -> Self {
-        Self { shared: Arc::clone(shared), connect: Arc::clone(connect), failures: Mutex::new(failures) }
+    pub(super) fn new(shared: &Arc<Shared>, connect: &Arc<Connect>, failures: Failures, wires: &Arc<Wires>) -> Self {
+        let (shared, connect) = (Arc::clone(shared), Arc::clone(connect));
+        Self { shared, connect, failures: Mutex::new(failures), wires: Arc::downgrade(wires) }
     }
 
-    fn identified(&self, extensions: &http::Extensions) -> Result<Arc<ConnectorIdentity>, Status> {
-        let Peer { connector, .. } = peer(extensions)?;
-        let words = "this needs the certificate of a connected machine";
-        let identity = connector.ok_or_else(|| status(Code::Unauthenticated, "no_certificate", words))?;
-        if identity.not_after <= crate::now().0 / 1_000_000 {
-            return Err(status(Code::Unauthenticated, "certificate_expired", "the certificate has expired"));
-        }
-        Ok(identity)
-    }
-}
-
-fn bytes_of(chain: &[rustls_pki_types::CertificateDer<'_>]) -> Vec<bytes::Bytes> {
-    chain.iter().map(|c| bytes::Bytes::copy_from_slice(c)).collect()
-}
-
-#[tonic::async_trait]
-impl Connector for Connectors {
-    async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
+    async fn enrol_here(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
         let key = peer(request.extensions())?.ip.to_string();
         let now = crate::now();
         let wait = self.failures.lock().unwrap_or_else(PoisonError::into_inner).wait(&key, now);
@@ -109,6 +96,31 @@ impl Connector for Connectors {
             resource_id: machine.resource,
             package_keys: self.connect.packages().keys().iter().map(|k| k.as_bytes().to_vec().into()).collect(),
         }))
+    }
+
+    fn identified(&self, extensions: &http::Extensions) -> Result<Arc<ConnectorIdentity>, Status> {
+        let Peer { connector, .. } = peer(extensions)?;
+        let words = "this needs the certificate of a connected machine";
+        let identity = connector.ok_or_else(|| status(Code::Unauthenticated, "no_certificate", words))?;
+        if identity.not_after <= crate::now().0 / 1_000_000 {
+            return Err(status(Code::Unauthenticated, "certificate_expired", "the certificate has expired"));
+        }
+        Ok(identity)
+    }
+}
+
+fn bytes_of(chain: &[rustls_pki_types::CertificateDer<'_>]) -> Vec<bytes::Bytes> {
+    chain.iter().map(|c| bytes::Bytes::copy_from_slice(c)).collect()
+}
+
+#[tonic::async_trait]
+impl Connector for Connectors {
+    async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
+        let token = request.get_ref().token.parse::<ConnectorToken>().ok();
+        match house_of(&self.wires, &self.shared, token.as_ref().map(|t| &t.0)).await {
+            Some(wire) => wire.connectors.enrol_here(request).await,
+            None => self.enrol_here(request).await,
+        }
     }
 
     async fn report(&self, request: Request<v1::ReportRequest>) -> Result<Response<v1::ReportResponse>, Status> {

@@ -1,12 +1,13 @@
 //! Accepts connections: TLS, bounds on how many, one HTTP/2 connection each.
 
-use super::connectors::{Connectors, PATHS};
-use super::service::{RENEW_PATH, SESSION_PATH, Service};
+use super::connectors::PATHS;
+use super::service::{RENEW_PATH, SESSION_PATH};
+use super::wires::Wires;
 use crate::Shared;
 use crate::connect::Connect;
-use crate::identity::Failures;
 use crate::ingest::Ingest;
 use crate::metrics::ByCode;
+use garrison_model::TenantId;
 use garrison_wire::connect::v1::connector_server::ConnectorServer;
 use garrison_wire::identity::{ConnectorIdentity, PeerIdentity};
 use garrison_wire::v1;
@@ -23,10 +24,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
-/// What the gateway hands batches to and gets content from.
+/// What a tenant's way in hands batches to and gets content from.
 #[derive(Debug, Clone)]
 pub struct GatewayParts {
-    /// The server's state.
+    /// The tenant's state.
     pub shared: Arc<Shared>,
     /// Where batches go.
     pub ingest: Arc<Ingest>,
@@ -39,14 +40,13 @@ pub struct GatewayParts {
 /// The gateway.
 #[derive(Debug)]
 pub struct Gateway {
-    parts: GatewayParts,
+    shared: Arc<Shared>,
+    wires: Arc<Wires>,
     tls: RwLock<Arc<ServerConfig>>,
     /// End of the certificate in use, seconds since 1970.
     not_after: std::sync::atomic::AtomicI64,
     handshakes: Semaphore,
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    service: Arc<Service>,
-    connectors: Arc<Connectors>,
     tasks: TaskTracker,
 }
 
@@ -70,25 +70,19 @@ pub(super) struct Peer {
 }
 
 impl Gateway {
-    /// Prepares a gateway with a fresh certificate.
-    pub fn new(parts: GatewayParts) -> anyhow::Result<Arc<Self>> {
+    /// Prepares a gateway with a fresh certificate; `shared` is the first tenant's.
+    pub fn new(shared: &Arc<Shared>, wires: &Arc<Wires>) -> anyhow::Result<Arc<Self>> {
         let now = crate::now().0 / 1_000_000;
-        let tls = RwLock::new(issue(&parts.shared, now)?);
-        let limits = &parts.shared.config.limits;
-        let failures = Failures::new(limits.enrol_failures_per_minute, Duration::from_mins(1));
+        let tls = RwLock::new(issue(shared, now)?);
+        let limits = &shared.config.limits;
         Ok(Arc::new(Self {
             handshakes: Semaphore::new(limits.handshakes_max),
             tls,
             not_after: (now + CERTIFICATE_LASTS).into(),
             addresses: Mutex::default(),
-            service: Arc::new(Service::new(parts.clone(), failures)),
-            connectors: Arc::new(Connectors::new(
-                &parts.shared,
-                &parts.connect,
-                Failures::new(limits.enrol_failures_per_minute, Duration::from_mins(1)),
-            )),
             tasks: TaskTracker::new(),
-            parts,
+            shared: Arc::clone(shared),
+            wires: Arc::clone(wires),
         }))
     }
 
@@ -97,7 +91,7 @@ impl Gateway {
         if self.not_after.load(std::sync::atomic::Ordering::Relaxed) - now > CERTIFICATE_RENEW_BEFORE {
             return Ok(());
         }
-        let fresh = issue(&self.parts.shared, now)?;
+        let fresh = issue(&self.shared, now)?;
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         self.not_after.store(now + CERTIFICATE_LASTS, std::sync::atomic::Ordering::Relaxed);
         Ok(())
@@ -105,7 +99,7 @@ impl Gateway {
 
     /// Accepts connections until the server stops.
     pub async fn run(self: Arc<Self>, listener: TcpListener) {
-        let stop = self.parts.shared.stop.clone();
+        let stop = self.shared.stop.clone();
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -130,11 +124,11 @@ impl Gateway {
     }
 
     fn refuse(&self, code: &'static str) {
-        self.parts.shared.metrics.connections_refused.get_or_create(&ByCode { code }).inc();
+        self.shared.metrics.connections_refused.get_or_create(&ByCode { code }).inc();
     }
 
     fn connection(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
-        let limits = &self.parts.shared.config.limits;
+        let limits = &self.shared.config.limits;
         if self.tasks.len() >= limits.connections_max {
             return self.refuse("connections_max");
         }
@@ -149,7 +143,7 @@ impl Gateway {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, ip: IpAddr) {
-        let stop = self.parts.shared.stop.clone();
+        let stop = self.shared.stop.clone();
         let _ = stream.set_nodelay(true);
         let tls = Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner));
         let handshake = async {
@@ -163,8 +157,13 @@ impl Gateway {
         let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let identity = leaf.and_then(|leaf| PeerIdentity::from_certificate(leaf).ok()).map(Arc::new);
         let connector = leaf.and_then(|leaf| ConnectorIdentity::from_certificate(leaf).ok()).map(Arc::new);
+        let of = identity.as_ref().map(|i| i.tenant.clone()).or_else(|| connector.as_ref().map(|c| c.tenant.clone()));
+        // Who has no certificate comes to the first tenant's, which passes him on by his token. So does a certificate of
+        // a tenant that is not here, which is nobody's there.
+        let wire = of.and_then(|tenant| self.wires.of(&tenant)).or_else(|| self.wires.of(&TenantId::first()));
+        let Some(wire) = wire else { return self.refuse("no_tenant") };
         let peer = Peer { ip, identity, connector };
-        let (service, connectors) = (Arc::clone(&self.service), Arc::clone(&self.connectors));
+        let (service, connectors) = (Arc::clone(&wire.service), Arc::clone(&wire.connectors));
         let answer = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(peer.clone());
             let (service, connectors) = (Arc::clone(&service), Arc::clone(&connectors));

@@ -3,16 +3,18 @@
 use super::frames::{ContentFrame, Frames};
 use super::listener::{GatewayParts, Peer};
 use super::session::Session;
+use super::wires::{Wire, Wires};
 use crate::fleet::{Denied, EnrolError, Enrolled};
 use crate::identity::Failures;
 use crate::metrics::ByCode;
+use crate::shared::Shared;
 use garrison_wire::identity::PeerIdentity;
 use garrison_wire::v1::{self, enrolment_server::Enrolment};
 use http::{HeaderValue, header};
 use hyper::body::Incoming;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tonic::body::Body;
 use tonic::codec::BufferSettings;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -30,6 +32,7 @@ const RENEW_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Service {
     parts: GatewayParts,
     failures: Mutex<Failures>,
+    wires: Weak<Wires>,
     content_frame: Arc<ContentFrame>,
 }
 
@@ -40,8 +43,9 @@ impl std::fmt::Debug for Service {
 }
 
 impl Service {
-    pub(super) fn new(parts: GatewayParts, failures: Failures) -> Self {
-        Self { parts, failures: Mutex::new(failures), content_frame: Arc::default() }
+    pub(super) fn new(parts: GatewayParts, failures: Failures, wires: &Arc<Wires>) -> Self {
+        let (failures, wires) = (Mutex::new(failures), Arc::downgrade(wires));
+        Self { parts, failures, wires, content_frame: Arc::default() }
     }
 
     fn refuse(&self, error: &EnrolError) -> Status {
@@ -87,6 +91,27 @@ fn certificates(enrolled: &Enrolled) -> Vec<bytes::Bytes> {
 #[tonic::async_trait]
 impl Enrolment for Service {
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
+        let token = request.get_ref().token.parse::<garrison_wire::token::EnrolmentToken>().ok();
+        match house_of(&self.wires, &self.parts.shared, token.as_ref()).await {
+            Some(wire) => wire.service.enrol_here(request).await,
+            None => self.enrol_here(request).await,
+        }
+    }
+}
+
+/// The way in of another tenant, where the token is of one that this server has.
+pub(super) async fn house_of(
+    wires: &Weak<Wires>,
+    shared: &Shared,
+    token: Option<&garrison_wire::token::EnrolmentToken>,
+) -> Option<Arc<Wire>> {
+    // What the database cannot say now it cannot say to the one who asks it next either.
+    let tenant = crate::identity::tokens::token_place(&shared.db, token?).await.ok()??;
+    if tenant == shared.tenant { None } else { wires.upgrade()?.of(&tenant) }
+}
+
+impl Service {
+    async fn enrol_here(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
         let shared = &self.parts.shared;
         let ip = peer(request.extensions())?.ip;
         let (key, now) = (ip.to_string(), crate::now());

@@ -6,7 +6,7 @@ use crate::db::{Sealer, columns, is_unique_violation};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher as _, PasswordVerifier as _, SaltString};
 use base64::Engine as _;
-use garrison_model::{Micros, Role, UserId};
+use garrison_model::{Micros, Role, TenantId, UserId};
 use sqlx::AnyConnection;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -162,12 +162,19 @@ pub(super) async fn sweep(connection: &mut AnyConnection, now: Micros) -> Result
 }
 
 impl Identity {
-    /// All users, by name.
+    /// The users of this tenant, by name: those to whom something is given in it, and in the first tenant also those to
+    /// whom nothing is given anywhere.
     pub async fn user_list(&self) -> Result<Vec<UserRecord>, Error> {
-        let rows =
-            sqlx::query("SELECT id, name, role, password_hash, created, disabled FROM identity_users LIMIT 10000")
-                .fetch_all(self.db.pool())
-                .await?;
+        let rows = sqlx::query(
+            "SELECT id, name, role, password_hash, created, disabled FROM identity_users u WHERE \
+             EXISTS (SELECT 1 FROM access_assignments WHERE tenant_id = $1 AND principal = u.id) \
+             OR EXISTS (SELECT 1 FROM access_members WHERE tenant_id = $1 AND user_id = u.id) \
+             OR ($2 = 1 AND NOT EXISTS (SELECT 1 FROM access_assignments WHERE principal = u.id)) LIMIT 10000",
+        )
+        .bind(self.tenant.as_str())
+        .bind(i64::from(self.tenant == TenantId::first()))
+        .fetch_all(self.db.pool())
+        .await?;
         let seal = self.db.seal_own();
         let mut users = rows.iter().map(|row| Ok(read_user(&seal, row)?.0)).collect::<Result<Vec<_>, Error>>()?;
         users.sort_by(|a, b| a.name.cmp(&b.name));
@@ -190,11 +197,64 @@ impl Identity {
             .transpose()
     }
 
+    /// Whether somebody of this tenant may let a user in or shut him out: in the first tenant all users, elsewhere those
+    /// who work nowhere else.
+    pub async fn user_is_own(&self, user: &UserId) -> Result<bool, Error> {
+        if self.tenant == TenantId::first() {
+            return Ok(true);
+        }
+        let (here, there) = self.user_places(user).await?.into_iter().partition::<Vec<_>, _>(|t| *t == self.tenant);
+        Ok(!here.is_empty() && there.is_empty())
+    }
+
+    /// The tenants in which something is given to a user, the first one first.
+    pub async fn user_places(&self, user: &UserId) -> Result<Vec<TenantId>, Error> {
+        let rows = sqlx::query(
+            "SELECT tenant_id FROM access_assignments WHERE principal_kind = 'User' AND principal = $1 UNION \
+             SELECT a.tenant_id FROM access_assignments a JOIN access_members m ON m.tenant_id = a.tenant_id AND \
+             m.user_group = a.principal WHERE a.principal_kind = 'UserGroup' AND m.user_id = $1",
+        )
+        .bind(user.as_str().to_owned())
+        .fetch_all(self.db.pool())
+        .await?;
+        let mut places = rows
+            .iter()
+            .map(|row| TenantId::new(row.try_get::<String, _>(0)?).map_err(|_| damaged()))
+            .collect::<Result<Vec<_>, Error>>()?;
+        places.sort_by_key(|tenant| (*tenant != TenantId::first(), tenant.clone()));
+        Ok(places)
+    }
+
+    /// The tenant that a session works in, or that an API token was made in; none for what is not known.
+    pub async fn place_of(&self, cookie: Option<&str>, token: Option<&str>) -> Result<Option<TenantId>, Error> {
+        let (sql, secret) = match (cookie, token) {
+            (_, Some(token)) => ("SELECT of_tenant FROM identity_api_tokens WHERE hash = $1", token),
+            (Some(cookie), None) => ("SELECT of_tenant FROM identity_sessions WHERE hash = $1", cookie),
+            (None, None) => return Ok(None),
+        };
+        if secret.len() > 128 {
+            return Ok(None);
+        }
+        let row = sqlx::query(sql).bind(hash_text(secret)).fetch_optional(self.db.pool()).await?;
+        row.map(|row| TenantId::new(row.try_get::<String, _>(0)?).map_err(|_| damaged())).transpose()
+    }
+
+    /// From now on a session works in this tenant.
+    pub async fn session_place_set(&self, cookie: &str, tenant: &TenantId) -> Result<(), Error> {
+        let mut tx = self.db.write().await?;
+        sqlx::query("UPDATE identity_sessions SET of_tenant = $1 WHERE hash = $2")
+            .bind(tenant.as_str())
+            .bind(hash_text(cookie))
+            .execute(tx.conn())
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
     /// A new user without a password; a link lets them in first.
     pub async fn user_create(&self, name: &str, role: Role, now: Micros) -> Result<UserRecord, Error> {
         let mut tx = self.db.write().await?;
         let id = insert_user(tx.conn(), &self.db.seal_own(), name, role, now).await?;
-        crate::access::store::assign_new_user(tx.conn(), &id, role, now).await?;
+        crate::access::store::assign_new_user(tx.conn(), &self.tenant, &id, role, now).await?;
         tx.commit().await?;
         Ok(UserRecord { id, name: name.to_owned(), role, password_set: false, disabled: false, created: now })
     }
@@ -231,7 +291,7 @@ impl Identity {
     }
 
     fn waiting(&self, keys: &[String], now: Micros) -> Result<(), SignInError> {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self.keys.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match keys.iter().filter_map(|k| failures.wait(k, now)).max() {
             Some(retry_after) => Err(SignInError::TooMany { retry_after }),
             None => Ok(()),
@@ -239,7 +299,7 @@ impl Identity {
     }
 
     fn failed(&self, keys: &[String], now: Micros) -> SignInError {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self.keys.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for key in keys {
             failures.note(key, now);
         }
@@ -247,7 +307,7 @@ impl Identity {
     }
 
     fn succeeded(&self, keys: &[String]) {
-        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut failures = self.keys.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for key in keys {
             failures.forget(key);
         }
@@ -260,7 +320,7 @@ impl Identity {
         let found = self.user_with_hash(user).await?;
         let hash = found.as_ref().and_then(|(_, hash)| hash.clone());
         let known = hash.is_some();
-        let fits = password_fits(password.to_owned(), hash.unwrap_or_else(|| self.decoy_hash.clone())).await;
+        let fits = password_fits(password.to_owned(), hash.unwrap_or_else(|| self.keys.decoy_hash.clone())).await;
         match found {
             Some((user, _)) if known && fits => {
                 self.succeeded(&keys);
@@ -307,11 +367,15 @@ impl Identity {
             return Err(SignInError::Wrong);
         }
         let cookie = random_text::<32>()?;
+        let place = self.user_places(&user.id).await?.into_iter().next().unwrap_or_else(TenantId::first);
         let mut tx = self.db.write().await?;
-        sqlx::query("INSERT INTO identity_sessions (hash, user_id, created, last_used) VALUES ($1, $2, $3, $3)")
+        let sql =
+            "INSERT INTO identity_sessions (hash, user_id, created, last_used, of_tenant) VALUES ($1, $2, $3, $3, $4)";
+        sqlx::query(sql)
             .bind(hash_text(&cookie))
             .bind(user.id.as_str().to_owned())
             .bind(now.0)
+            .bind(place.as_str())
             .execute(tx.conn())
             .await?;
         tx.commit().await?;
@@ -389,7 +453,7 @@ impl Identity {
 
     /// Whether this is the token of this start for commands on the same host.
     pub(super) fn is_local_token(&self, token: &str) -> bool {
-        equal_in_constant_time(token.as_bytes(), self.local_token.as_bytes())
+        equal_in_constant_time(token.as_bytes(), self.keys.local_token.as_bytes())
     }
 }
 

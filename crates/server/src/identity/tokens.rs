@@ -4,7 +4,7 @@ use super::people::{Principal, token_id};
 use super::secret::{equal_in_constant_time, hash_text, random_text};
 use super::{Error, Identity};
 use crate::db::columns;
-use garrison_model::{Micros, Role};
+use garrison_model::{Micros, Role, TenantId};
 use garrison_wire::token::EnrolmentToken;
 use sqlx::AnyConnection;
 use sqlx::Row as _;
@@ -107,7 +107,8 @@ impl Identity {
         let record = ApiTokenRecord { id: token_id()?, name: name.to_owned(), role, created: now, expires };
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO identity_api_tokens (id, name, role, hash, created, expires) VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO identity_api_tokens (id, name, role, hash, created, expires, of_tenant) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(record.id.clone())
         .bind(self.db.seal_own().put(columns::API_TOKEN_NAME, name)?)
@@ -115,6 +116,7 @@ impl Identity {
         .bind(hash_text(&text))
         .bind(now.0)
         .bind(expires.map(|e| e.0))
+        .bind(self.tenant.as_str())
         .execute(tx.conn())
         .await?;
         tx.commit().await?;
@@ -124,9 +126,11 @@ impl Identity {
     /// All API tokens, newest first.
     pub async fn api_token_list(&self) -> Result<Vec<ApiTokenRecord>, Error> {
         let rows = sqlx::query(
-            "SELECT id, name, role, created, expires FROM identity_api_tokens ORDER BY created DESC LIMIT $1",
+            "SELECT id, name, role, created, expires FROM identity_api_tokens WHERE of_tenant = $2 \
+             ORDER BY created DESC LIMIT $1",
         )
         .bind(TOKENS_MAX)
+        .bind(self.tenant.as_str())
         .fetch_all(self.db.pool())
         .await?;
         let seal = self.db.seal_own();
@@ -149,8 +153,9 @@ impl Identity {
     /// Takes an API token back; false if there is none.
     pub async fn api_token_revoke(&self, id: &str) -> Result<bool, Error> {
         let mut tx = self.db.write().await?;
-        let done = sqlx::query("DELETE FROM identity_api_tokens WHERE id = $1")
+        let done = sqlx::query("DELETE FROM identity_api_tokens WHERE id = $1 AND of_tenant = $2")
             .bind(id.to_owned())
+            .bind(self.tenant.as_str())
             .execute(tx.conn())
             .await?
             .rows_affected();
@@ -167,10 +172,12 @@ impl Identity {
             let name = "local administrator".to_owned();
             return Ok(Some(Principal { user: None, token: None, name, role: Role::Admin, password_set: false }));
         }
-        let row = sqlx::query("SELECT id, name, role, expires FROM identity_api_tokens WHERE hash = $1")
-            .bind(hash_text(token))
-            .fetch_optional(self.db.pool())
-            .await?;
+        let row =
+            sqlx::query("SELECT id, name, role, expires FROM identity_api_tokens WHERE hash = $1 AND of_tenant = $2")
+                .bind(hash_text(token))
+                .bind(self.tenant.as_str())
+                .fetch_optional(self.db.pool())
+                .await?;
         let Some(row) = row else { return Ok(None) };
         if row.try_get::<Option<i64>, _>("expires")?.is_some_and(|e| e <= now.0) {
             return Ok(None);
@@ -212,8 +219,8 @@ impl Identity {
         };
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO identity_enrolment_tokens (id, name, hash, created, expires, uses_max, uses, revoked)
-             VALUES ($1, $2, $3, $4, $5, $6, 0, 0)",
+            "INSERT INTO identity_enrolment_tokens (id, name, hash, created, expires, uses_max, uses, revoked, of_tenant)
+             VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7)",
         )
         .bind(record.id.clone())
         .bind(self.db.seal_own().put(columns::ENROLMENT_TOKEN_NAME, name)?)
@@ -221,6 +228,7 @@ impl Identity {
         .bind(now.0)
         .bind(record.expires.0)
         .bind(uses_max)
+        .bind(self.tenant.as_str())
         .execute(tx.conn())
         .await?;
         tx.commit().await?;
@@ -231,9 +239,10 @@ impl Identity {
     pub async fn enrolment_token_list(&self) -> Result<Vec<EnrolmentTokenRecord>, Error> {
         let rows = sqlx::query(
             "SELECT id, name, created, expires, uses_max, uses, revoked FROM identity_enrolment_tokens
-             ORDER BY created DESC LIMIT $1",
+             WHERE of_tenant = $2 ORDER BY created DESC LIMIT $1",
         )
         .bind(TOKENS_MAX)
+        .bind(self.tenant.as_str())
         .fetch_all(self.db.pool())
         .await?;
         let seal = self.db.seal_own();
@@ -255,8 +264,9 @@ impl Identity {
     /// Takes an enrolment token back; false if there is none. Devices that it enrolled stay.
     pub async fn enrolment_token_revoke(&self, id: &str) -> Result<bool, Error> {
         let mut tx = self.db.write().await?;
-        let done = sqlx::query("UPDATE identity_enrolment_tokens SET revoked = 1 WHERE id = $1")
+        let done = sqlx::query("UPDATE identity_enrolment_tokens SET revoked = 1 WHERE id = $1 AND of_tenant = $2")
             .bind(id.to_owned())
+            .bind(self.tenant.as_str())
             .execute(tx.conn())
             .await?
             .rows_affected();
@@ -265,17 +275,32 @@ impl Identity {
     }
 }
 
+/// The tenant whose machines a token lets in, a sensor's or a connector's; none for one that is not known.
+pub(crate) async fn token_place(db: &crate::db::Db, token: &EnrolmentToken) -> Result<Option<TenantId>, Error> {
+    let row = sqlx::query(
+        "SELECT of_tenant FROM identity_enrolment_tokens WHERE id = $1 UNION SELECT tenant_id FROM connect_tokens \
+         WHERE id = $1 LIMIT 1",
+    )
+    .bind(token.id_text())
+    .fetch_optional(db.pool())
+    .await?;
+    let damaged = |_| Error::Invalid("a stored tenant is damaged");
+    row.map(|row| TenantId::new(row.try_get::<String, _>(0)?).map_err(damaged)).transpose()
+}
+
 /// Uses an enrolment token once, in the transaction that enrols.
 pub(crate) async fn enrolment_token_take(
     connection: &mut AnyConnection,
+    tenant: &TenantId,
     token: &EnrolmentToken,
     now: Micros,
 ) -> Result<Result<(), TokenRefused>, Error> {
     let row = sqlx::query(
-        "UPDATE identity_enrolment_tokens SET uses = uses + 1 WHERE id = $1
+        "UPDATE identity_enrolment_tokens SET uses = uses + 1 WHERE id = $1 AND of_tenant = $2
          RETURNING hash, expires, uses_max, uses, revoked",
     )
     .bind(token.id_text())
+    .bind(tenant.as_str())
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(Err(TokenRefused::Unknown)) };

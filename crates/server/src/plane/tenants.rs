@@ -30,6 +30,32 @@ impl Plane {
         read(&row.ok_or(PlaneError::Unknown("tenant"))?)
     }
 
+    /// Ids of all tenants that were made, but for one that is being erased.
+    pub async fn tenants(&self) -> Result<Vec<TenantId>, PlaneError> {
+        let rows = sqlx::query("SELECT id FROM plane_tenants WHERE state <> 'Erased' ORDER BY id")
+            .fetch_all(self.db.pool())
+            .await?;
+        let read = |row: &AnyRow| TenantId::new(row.try_get::<String, _>("id")?).map_err(PlaneError::stored("tenant"));
+        rows.iter().map(read).collect()
+    }
+
+    /// Makes a tenant in a geography that was chosen; false if there is one of this id.
+    pub async fn tenant_open(
+        &self,
+        tenant: &TenantId,
+        geography: &Geography,
+        who: &str,
+        now: Micros,
+    ) -> Result<bool, PlaneError> {
+        let mut change = self.change(tenant, who, now).await?;
+        if change.tenant_get().await?.is_some() {
+            return Ok(false);
+        }
+        change.tenant_ensure(Some(geography), "", "operator").await?;
+        change.commit().await?;
+        Ok(true)
+    }
+
     /// The geography that a tenant rests in, or will rest in because the configuration says so; none while that is open.
     pub async fn rests(&self, tenant: &TenantId) -> Result<Option<GeographySettings>, PlaneError> {
         match self.tenant(tenant).await {

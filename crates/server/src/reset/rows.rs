@@ -54,14 +54,13 @@ pub(super) async fn devices(db: &Db, tenant: &TenantId) -> Result<u64, DbError> 
     Ok(count.unsigned_abs())
 }
 
-/// Takes away what lets the tenant's machines in. Enrolment tokens are the first tenant's.
+/// Takes away what lets the tenant's machines in.
 pub(super) async fn machines_shut_out(db: &Db, tenant: &TenantId) -> Result<u64, DbError> {
     let mut tx = db.write().await?;
     let sql = "DELETE FROM fleet_certificates WHERE device_id IN (SELECT id FROM fleet_devices WHERE tenant = $1)";
     let mut gone = sqlx::query(sql).bind(tenant.as_str()).execute(tx.conn()).await?.rows_affected();
-    if *tenant == TenantId::first() {
-        gone += sqlx::query("DELETE FROM identity_enrolment_tokens").execute(tx.conn()).await?.rows_affected();
-    }
+    let sql = "DELETE FROM identity_enrolment_tokens WHERE of_tenant = $1";
+    gone += sqlx::query(sql).bind(tenant.as_str()).execute(tx.conn()).await?.rows_affected();
     tx.commit().await?;
     db.sync().await?;
     Ok(gone)

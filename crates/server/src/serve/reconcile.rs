@@ -1,12 +1,13 @@
 //! Background work. Each step looks at what is and what should be and closes the difference; a crash at any point is
 //! harmless, and a failure is counted, told, and tried again at the next turn.
 
+use super::house::{House, Houses};
 use crate::gateway::Gateway;
 use crate::hunting::Hunting;
 use crate::incidents::Incidents;
 use crate::metrics::ByCode;
 use crate::shared::Shared;
-use garrison_lake::{DiskState, Mirror};
+use garrison_lake::{DiskState, LakeStats, Mirror};
 use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
@@ -38,27 +39,45 @@ where
     })
 }
 
-/// What every server with an API does.
-pub(super) fn start(shared: &Arc<Shared>, hunting: &Arc<Hunting>) -> Vec<JoinHandle<()>> {
-    let (people, gauges) = (Arc::clone(shared), Arc::clone(shared));
-    let history = Arc::clone(hunting);
-    let mut tasks = vec![
+/// What a server does once, whatever the number of its tenants.
+pub(super) fn server(shared: &Arc<Shared>, houses: &Arc<Houses>) -> Vec<JoinHandle<()>> {
+    let people = Arc::clone(shared);
+    let (gauges, known) = (Arc::clone(houses), Arc::clone(houses));
+    vec![
         every(shared, "sessions", Duration::from_mins(10), move || {
             let shared = Arc::clone(&people);
             async move { shared.identity.sweep(crate::now()).await }
         }),
-        every(shared, "hunting_history", Duration::from_mins(10), move || {
-            let hunting = Arc::clone(&history);
-            async move { hunting.history_sweep(crate::now()).await }
+        every(shared, "tenants", Duration::from_secs(15), move || {
+            let houses = Arc::clone(&known);
+            async move { houses.look().await }
         }),
         every(shared, "gauges", Duration::from_secs(5), move || {
-            let shared = Arc::clone(&gauges);
+            let houses = Arc::clone(&gauges);
             async move {
-                gauges_set(&shared);
+                gauges_set(&houses);
                 Ok::<(), std::convert::Infallible>(())
             }
         }),
-    ];
+    ]
+}
+
+/// Issues a fresh certificate of the gateway before the present one ends.
+pub(super) fn certificate(shared: &Arc<Shared>, gateway: &Arc<Gateway>) -> JoinHandle<()> {
+    let gateway = Arc::clone(gateway);
+    every(shared, "gateway_certificate", Duration::from_hours(1), move || {
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.certificate_rotate(crate::now().0 / 1_000_000) }
+    })
+}
+
+/// What is done for every tenant.
+pub(super) fn tenant(shared: &Arc<Shared>, hunting: &Arc<Hunting>) -> Vec<JoinHandle<()>> {
+    let history = Arc::clone(hunting);
+    let mut tasks = vec![every(shared, "hunting_history", Duration::from_mins(10), move || {
+        let hunting = Arc::clone(&history);
+        async move { hunting.history_sweep(crate::now()).await }
+    })];
     if let Some(remote) = &hunting.remote {
         let remote = Arc::clone(remote);
         let period = Duration::from_secs(shared.config.cluster.refresh_seconds);
@@ -70,14 +89,13 @@ pub(super) fn start(shared: &Arc<Shared>, hunting: &Arc<Hunting>) -> Vec<JoinHan
     tasks
 }
 
-/// What the server does that takes rows in.
+/// What is done for a tenant where rows are taken in.
 pub(super) fn intake(
     shared: &Arc<Shared>,
-    gateway: &Arc<Gateway>,
     mirror: Option<&Arc<Mirror>>,
     incidents: &Arc<Incidents>,
 ) -> Vec<JoinHandle<()>> {
-    let (fleet, lake, gateway) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(gateway));
+    let (fleet, lake) = (Arc::clone(shared), Arc::clone(shared));
     let metering = Arc::clone(shared);
     let central = Arc::clone(shared);
     let (kept, cases) = (Arc::clone(shared), Arc::clone(incidents));
@@ -100,10 +118,6 @@ pub(super) fn intake(
         every(shared, "central", Duration::from_hours(1), move || {
             let shared = Arc::clone(&central);
             async move { crate::central::export(&shared, crate::now()).await.map(drop) }
-        }),
-        every(shared, "gateway_certificate", Duration::from_hours(1), move || {
-            let gateway = Arc::clone(&gateway);
-            async move { gateway.certificate_rotate(crate::now().0 / 1_000_000) }
         }),
         // Twice a minute, so that no minute goes by unseen; a minute that is marked twice is marked once.
         every(shared, "metering", Duration::from_secs(30), move || {
@@ -141,21 +155,27 @@ async fn meter(
     shared.metering.settle(now).await.map(drop)
 }
 
-fn gauges_set(shared: &Shared) {
+/// Sums over the tenants; of disks, the worst.
+fn gauges_set(houses: &Houses) {
+    let all = houses.all();
+    let Some(first) = all.first() else { return };
     let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let (m, stats) = (&shared.metrics, shared.lake.stats());
-    m.sessions.set(shared.fleet.connected() as i64);
-    m.devices.set(shared.fleet.count() as i64);
-    m.wal_position.set(whole(stats.wal_durable));
-    m.wal_lag.set(whole(stats.wal_lag));
-    m.wal_groups.set(whole(stats.wal_groups));
-    m.wal_failures.set(whole(stats.wal_failures));
-    m.lake_hot_rows.set(whole(stats.tables.iter().map(|t| t.hot_rows).sum()));
-    m.lake_files.set(whole(stats.tables.iter().map(|t| t.files).sum()));
-    m.lake_bytes.set(whole(stats.tables.iter().map(|t| t.file_bytes).sum()));
-    m.disk_state.set(match shared.lake.disk() {
+    let stats: Vec<_> = all.iter().map(|h| h.shared.lake.stats()).collect();
+    let sum = |count: &dyn Fn(&LakeStats) -> u64| whole(stats.iter().map(count).sum());
+    let m = &first.shared.metrics;
+    m.sessions.set(all.iter().map(|h| h.shared.fleet.connected() as i64).sum());
+    m.devices.set(all.iter().map(|h| h.shared.fleet.count() as i64).sum());
+    m.wal_position.set(sum(&|s| s.wal_durable));
+    m.wal_lag.set(sum(&|s| s.wal_lag));
+    m.wal_groups.set(sum(&|s| s.wal_groups));
+    m.wal_failures.set(sum(&|s| s.wal_failures));
+    m.lake_hot_rows.set(sum(&|s| s.tables.iter().map(|t| t.hot_rows).sum()));
+    m.lake_files.set(sum(&|s| s.tables.iter().map(|t| t.files).sum()));
+    m.lake_bytes.set(sum(&|s| s.tables.iter().map(|t| t.file_bytes).sum()));
+    let state = |house: &Arc<House>| match house.shared.lake.disk() {
         DiskState::Ok => 0,
         DiskState::Low => 1,
         DiskState::Full => 2,
-    });
+    };
+    m.disk_state.set(all.iter().map(state).max().unwrap_or(0));
 }
