@@ -31,3 +31,4 @@ mod rest;
 mod retention;
 mod sealed;
 mod sigma_plan;
+mod tenants;
