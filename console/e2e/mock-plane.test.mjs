@@ -44,6 +44,21 @@ test('the overview says what to do first, and leads there', async () => {
   clean();
 });
 
+test('who works in several tenants changes over in the head of the page', async () => {
+  const { state } = mock.plane;
+  await visit('/environment');
+  assert.equal(await page.getByLabel('Tenant', { exact: true }).count(), 0, 'one tenant is no choice');
+  state.tenants = 2;
+  await visit('/environment');
+  await page.getByLabel('Tenant', { exact: true }).selectOption('branch · UK');
+  await page.waitForURL(`${mock.url}/`);
+  await page.locator('option:checked', { hasText: 'branch' }).waitFor({ state: 'attached' });
+  assert.equal(state.place, 'branch');
+  state.tenants = 1;
+  state.place = 'default';
+  clean();
+});
+
 test('the tree is walked and unfolded by keys', async () => {
   await visit('/environment');
   await row('environment', SUBSCRIPTIONS[0]).waitFor();

@@ -249,6 +249,14 @@ export function planeMock() {
     if (state.refuse && method !== 'GET')
       return problem(403, 'forbidden', 'Your role does not allow this.', 'Ask an administrator.');
     switch (room) {
+      case 'tenants':
+        return all(
+          ['default', 'branch'].slice(0, state.tenants ?? 1).map((one) => ({
+            id: one,
+            geography: one === 'default' ? 'EU' : 'UK',
+            current: one === (state.place ?? 'default'),
+          })),
+        );
       case 'tenant':
         return state.tenant
           ? ok({

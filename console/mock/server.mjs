@@ -424,6 +424,10 @@ export function startMock(port = 0) {
           return links.delete(body.link)
             ? enter()
             : answer(401, { code: 'link_spent', title: 'This link was used already, or has expired.', status: 401 });
+        if (parts[1] === 'tenant') {
+          plane.state.place = body.tenant;
+          return answer(200, {});
+        }
         if (parts[1] === 'methods') return answer(200, { password: true, oidc: { name: 'Example ID' } });
         if (parts[1] === 'password') {
           state.passwordSet = true;

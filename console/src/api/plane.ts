@@ -216,6 +216,22 @@ function useWhole<T>(key: string, path: string, enabled = true) {
 }
 
 /** The tenant, or null before there is one. */
+/** A tenant in which whoever is signed in has a role. */
+export interface TenantLine {
+  id: string;
+  geography: string | null;
+  current: boolean;
+}
+
+export function useTenants() {
+  return useQuery({
+    queryKey: ['tenants'],
+    queryFn: async () => (await api.get<{ items: TenantLine[] }>('/tenants')).items,
+    staleTime: 60_000,
+    retry: false,
+  });
+}
+
 export function useTenant() {
   return useQuery({
     queryKey: ['tenant'],

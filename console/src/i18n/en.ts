@@ -303,6 +303,7 @@ export const en = {
     label: 'Go to',
     page: 'Page',
   },
+  tenant: { label: 'Tenant' },
   range: {
     label: 'Time range',
     '1h': 'Last hour',

@@ -37,6 +37,7 @@ import { useQueryClient } from '@tanstack/react-query';
 import { Fragment, useEffect, useState } from 'react';
 import { api } from '../api/client';
 import { useLive } from '../api/live';
+import { useTenants } from '../api/plane';
 import { useCount } from '../api/queries';
 import type { Session } from '../api/types';
 import { type TextKey, t } from '../i18n';
@@ -47,6 +48,7 @@ import { go, useParamChange, usePlace } from '../router';
 import { Help } from './Help';
 import { Palette } from './Palette';
 import { To } from './Parts';
+import { useTell } from './toast';
 
 export interface NavPage {
   path: string;
@@ -113,6 +115,29 @@ function Range() {
       {RANGES.map((r) => (
         <option key={r} value={r}>
           {t(`range.${r}`)}
+        </option>
+      ))}
+    </Select>
+  );
+}
+
+/** Which tenant the session works in; nothing where there is one. The page begins anew, since nothing of it stays true. */
+function Tenants() {
+  const all = useTenants().data ?? [];
+  const tell = useTell();
+  if (all.length < 2) return null;
+  return (
+    <Select
+      size="small"
+      aria-label={t('tenant.label')}
+      value={all.find((one) => one.current)?.id ?? ''}
+      onChange={(_, data) => {
+        api.put('/session/tenant', { tenant: data.value }).then(() => window.location.assign('/'), tell.failed);
+      }}
+    >
+      {all.map((one) => (
+        <option key={one.id} value={one.id}>
+          {one.geography ? `${one.id} · ${one.geography}` : one.id}
         </option>
       ))}
     </Select>
@@ -230,6 +255,7 @@ export function Shell({ session, children }: { session: Session; children: React
             <span className="wide-only">{connection === 'open' ? t('live.word') : t('live.off')}</span>
           </span>
         </Tooltip>
+        <Tenants />
         <Range />
         <Button
           size="small"
