@@ -15,6 +15,7 @@ use crate::detection::indicator::Indicators;
 use crate::detection::retro::Retro;
 use crate::fleet::Fleet;
 use crate::gateway::{Gateway, GatewayParts};
+use crate::health::Health;
 use crate::hunting::Hunting;
 use crate::identity::Identity;
 use crate::identity::keys::private_file_write;
@@ -59,6 +60,8 @@ pub struct Server {
     pub retro: Arc<Retro>,
     /// Connectors of machines.
     pub connect: Arc<Connect>,
+    /// Health of machines.
+    pub health: Arc<Health>,
     /// Where the HTTP API listens.
     pub http: SocketAddr,
     /// Where the gateway listens; port 0 where there is none.
@@ -133,6 +136,7 @@ impl Server {
         let indicators = Indicators::open(&shared, &detection).await?;
         let retro = Retro::new(&shared, &detection, &custom, &indicators, Arc::new(crate::now));
         let connect = Connect::open(&shared, Arc::new(crate::now)).await?;
+        let health = Health::open(&shared, &connect, Arc::new(crate::now)).await?;
         let mut tasks = Vec::new();
         let (mut gateway, mut intake, mut mirror) = (SocketAddr::from(([0, 0, 0, 0], 0)), None, None);
         if shared.config.role != Role::Query {
@@ -153,6 +157,7 @@ impl Server {
             tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));
             tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
+            tasks.push(tokio::spawn(Arc::clone(&health).run_loop()));
             tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents).run_loop()));
             mirror = mirror_of(&shared)?;
             tasks.extend(reconcile::intake(&shared, &sessions, mirror.as_ref(), &incidents));
@@ -165,7 +170,7 @@ impl Server {
             indicators: Arc::clone(&indicators),
             retro: Arc::clone(&retro),
         };
-        let router = crate::api::router(&shared, &detection, &incidents, &hunting, own, &connect);
+        let router = crate::api::router(&shared, &detection, &incidents, &hunting, own, &connect, &health);
         tasks.push(http::serve(http_listener, router, &shared)?);
         tasks.extend(reconcile::start(&shared, &hunting));
         let first_link = shared.identity.first_link(now).await?;
@@ -178,6 +183,7 @@ impl Server {
             indicators,
             retro,
             connect,
+            health,
             http: http_address,
             gateway,
             first_link,

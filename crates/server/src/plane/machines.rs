@@ -111,6 +111,8 @@ pub struct MachineFilter {
     pub devices: Vec<DeviceId>,
     /// Only what the caller may see.
     pub sees: Option<crate::access::Sees>,
+    /// Only these.
+    pub only: Option<std::collections::HashSet<MachineId>>,
 }
 
 impl MachineFilter {
@@ -125,6 +127,7 @@ impl MachineFilter {
             && self.part.as_ref().is_none_or(|p| m.name.key().contains(&p.to_ascii_lowercase()))
             && (self.devices.is_empty() || m.device_id.as_ref().is_some_and(|d| self.devices.contains(d)))
             && self.sees.as_ref().is_none_or(|sees| sees.machine(m))
+            && self.only.as_ref().is_none_or(|only| only.contains(&m.id))
     }
 }
 
@@ -165,6 +168,7 @@ fn read(row: &AnyRow, sight: &Sight, now: Micros) -> Result<Machine, PlaneError>
         plan: desired.plan,
         excluded_by: desired.excluded_by,
         extensions: Vec::new(),
+        health: None,
         tags,
         system: serde_json::from_str(&row.try_get::<String, _>("system")?).map_err(PlaneError::stored("machine"))?,
         connector_version: row.try_get("connector_version")?,

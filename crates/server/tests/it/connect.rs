@@ -171,6 +171,8 @@ async fn machines_are_connected_and_ordered_on_postgresql() {
 
 #[path = "connect_faults.rs"]
 mod faults;
+#[path = "health.rs"]
+mod health;
 #[path = "connect_live.rs"]
 mod live;
 #[path = "reach.rs"]
