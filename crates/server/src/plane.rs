@@ -4,6 +4,7 @@
 //! function takes the tenant; what belongs to another tenant is not found. Changes go through one door, [`Change`]: one
 //! transaction, one audit line a change, so that a fleet file is applied whole or not at all.
 
+mod bought;
 mod coverage;
 mod error;
 mod exclusions;
@@ -41,6 +42,7 @@ pub struct Plane {
     geographies: Geographies,
     /// Changes that were committed by this process, heartbeats left out.
     revision: AtomicU64,
+    bought: bought::Book,
 }
 
 /// A change of control data: everything asked of it happens when it is committed, or nothing does.
@@ -58,7 +60,7 @@ pub struct Change<'a> {
 impl Plane {
     /// Opens the room; refuses a configuration that would move a tenant's data.
     pub async fn open(db: Db, geographies: Geographies) -> Result<Self, PlaneError> {
-        let plane = Self { db, geographies, revision: AtomicU64::new(0) };
+        let plane = Self { db, geographies, revision: AtomicU64::new(0), bought: bought::Book::default() };
         plane.tenants_check().await?;
         Ok(plane)
     }

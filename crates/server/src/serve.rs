@@ -109,6 +109,7 @@ impl Server {
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
         let metering = crate::metering::Metering::new(db.clone());
         let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
+        plane.bought_refresh(&tenant, now).await?;
         let lake = lake_open(&config, &tenant, &plane).await?;
         let (key, oidc) = (identity.audit_key().clone(), config.oidc.clone());
         let access =

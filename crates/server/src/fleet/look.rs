@@ -27,6 +27,11 @@ pub struct DeviceLook {
 }
 
 impl Fleet {
+    /// Devices that are not revoked.
+    pub fn ids(&self) -> Vec<DeviceId> {
+        self.devices().iter().filter(|(_, e)| !e.record.revoked).map(|(id, _)| id.clone()).collect()
+    }
+
     /// How a device is as of a moment; `None` if there is none.
     pub fn look(&self, id: &DeviceId, now: Micros) -> Option<DeviceLook> {
         let devices = self.devices();

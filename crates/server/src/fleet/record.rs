@@ -168,6 +168,8 @@ impl Entry {
             machine_tags: r.tags.clone(),
             content_version: r.content_version.clone(),
             revoked: r.revoked,
+            plan: None,
+            collection_off: None,
             row_count: r.row_count,
             lost_row_count: r.lost_count,
         }

@@ -238,6 +238,21 @@ async fn extensions_fill(
     Ok(())
 }
 
+/// Machines that have a device, with their subscriptions.
+pub(super) async fn with_devices(
+    connection: &mut AnyConnection,
+    tenant: &TenantId,
+) -> Result<Vec<(MachineId, SubscriptionId, DeviceId)>, PlaneError> {
+    let sql = "SELECT id, subscription_id, device_id FROM plane_machines WHERE tenant_id = $1 AND device_id IS NOT NULL";
+    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(connection).await?;
+    let read = |row: &AnyRow| -> Result<_, PlaneError> {
+        let (subscription, device): (String, String) = (row.try_get("subscription_id")?, row.try_get("device_id")?);
+        let subscription = SubscriptionId::new(&subscription).map_err(PlaneError::stored("subscription"))?;
+        Ok((id_read(row)?, subscription, DeviceId::new(device).map_err(PlaneError::stored("machine"))?))
+    };
+    rows.iter().map(read).collect()
+}
+
 /// Walks all machines of a tenant in steps, so that memory stays bounded.
 pub(super) async fn walk(
     connection: &mut AnyConnection,

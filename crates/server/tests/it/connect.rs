@@ -175,6 +175,8 @@ mod faults;
 mod health;
 #[path = "connect_live.rs"]
 mod live;
+#[path = "plans.rs"]
+mod plans;
 #[path = "reach.rs"]
 mod reach;
 #[path = "recommend.rs"]

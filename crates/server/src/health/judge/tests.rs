@@ -222,6 +222,11 @@ fn clocks_sight_and_sheds_are_told_of_a_sensor_that_is_heard_of() {
         s.is(state, codes);
     }
     let mut s = Scene::well();
+    s.device.as_mut().unwrap().issues = vec!["the clock differs from the server's by 900 s".into()];
+    s.is(Unhealthy, &["ClockSkew"]);
+    s.device.as_mut().unwrap().skew = Some(900_000_000);
+    s.is(Unhealthy, &["ClockSkew"]);
+    let mut s = Scene::well();
     s.device.as_mut().unwrap().issues = vec!["over its budget: no hashes".into(), "content was refused".into()];
     s.is(Unhealthy, &["Sheds", "SensorIssue"]);
 }
