@@ -276,7 +276,11 @@ impl Health {
     }
 
     /// Machines by state, class and code, of those that the caller may see.
-    pub async fn summary(&self, sees: &Sees, subscription: Option<SubscriptionId>) -> Result<HealthSummary, HealthError> {
+    pub async fn summary(
+        &self,
+        sees: &Sees,
+        subscription: Option<SubscriptionId>,
+    ) -> Result<HealthSummary, HealthError> {
         let filter = MachineFilter { subscription, sees: Some(sees.clone()), ..MachineFilter::default() };
         let mut seen = Vec::new();
         let take = |machine: Machine| {

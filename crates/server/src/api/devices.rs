@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use garrison_lake::{Order, ScanRequest};
-use garrison_model::{Feature, Device, DeviceId, Micros, Page, Problem, Severity, TimelineRow};
+use garrison_model::{Device, DeviceId, Feature, Micros, Page, Problem, Severity, TimelineRow};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};

@@ -15,8 +15,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use garrison_model::{
-    ConnectionState, DeviceId, Geography, GroupName, HealthClass, HealthState, Machine, MachineId, Page, Plan, Problem, ResourceGroup,
-    ResourceId, Subscription, SubscriptionId, Tags, Tenant,
+    ConnectionState, DeviceId, Geography, GroupName, HealthClass, HealthState, Machine, MachineId, Page, Plan, Problem,
+    ResourceGroup, ResourceId, Subscription, SubscriptionId, Tags, Tenant,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;

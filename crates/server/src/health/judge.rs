@@ -77,7 +77,11 @@ pub const CODES: &[(&str, HealthClass, &str)] = &[
         HealthClass::Heartbeat,
         "Delete the extension: the sensor is deployed anew with another identity; or off-board the machine.",
     ),
-    ("ClockSkew", HealthClass::Heartbeat, "Set the clock of the machine, or of the server: let both follow one time source."),
+    (
+        "ClockSkew",
+        HealthClass::Heartbeat,
+        "Set the clock of the machine, or of the server: let both follow one time source.",
+    ),
     (
         "NoSight",
         HealthClass::Heartbeat,
@@ -178,7 +182,8 @@ impl Case<'_> {
 
     fn unsupported(&self) -> Option<&Extension> {
         let code = |e: &&Extension| u32::try_from(e.code).ok().map(ExtensionCode::from_claim);
-        self.extension().filter(|e| e.state == ExtensionState::Failed && code(e).is_some_and(ExtensionCode::is_unsupported))
+        self.extension()
+            .filter(|e| e.state == ExtensionState::Failed && code(e).is_some_and(ExtensionCode::is_unsupported))
     }
 
     /// Why nothing is expected of the machine.
@@ -211,7 +216,8 @@ impl Case<'_> {
             return None;
         }
         if let Some(e) = self.unsupported() {
-            let message = if e.message.is_empty() { "the machine is not supported".to_owned() } else { e.message.clone() };
+            let message =
+                if e.message.is_empty() { "the machine is not supported".to_owned() } else { e.message.clone() };
             return Some(finding("Unsupported", format!("code {}: {message}", e.code)));
         }
         match self.wanted {
@@ -237,7 +243,8 @@ impl Case<'_> {
         match e.state {
             ExtensionState::Failed => {
                 let code = u32::try_from(e.code).map_or(ExtensionCode::Internal, ExtensionCode::from_claim);
-                let version = if e.version.is_empty() { String::new() } else { format!(" (version {} is there)", e.version) };
+                let version =
+                    if e.version.is_empty() { String::new() } else { format!(" (version {} is there)", e.version) };
                 let message = format!("ProvisioningState/failed/{} {}: {}{version}", e.code, code.words().0, e.message);
                 let rolled_back = code == ExtensionCode::Unhealthy && !e.version.is_empty();
                 let mut told = finding(if rolled_back { "RolledBack" } else { "InstallFailed" }, message);
@@ -288,7 +295,8 @@ impl Case<'_> {
 
     fn sensor(&self, now: Micros, found: &mut Vec<HealthFinding>) {
         let Some(d) = self.device else {
-            let late = |e: &&Extension| e.state == ExtensionState::Succeeded && since(&e.updated_time, now) > REPORT_LATE;
+            let late =
+                |e: &&Extension| e.state == ExtensionState::Succeeded && since(&e.updated_time, now) > REPORT_LATE;
             if let Some(e) = self.extension().filter(late) {
                 let message = format!("it was installed {} and never enrolled here", e.updated_time);
                 found.push(finding("SensorNeverReported", message));

@@ -243,7 +243,8 @@ pub(super) async fn with_devices(
     connection: &mut AnyConnection,
     tenant: &TenantId,
 ) -> Result<Vec<(MachineId, SubscriptionId, DeviceId)>, PlaneError> {
-    let sql = "SELECT id, subscription_id, device_id FROM plane_machines WHERE tenant_id = $1 AND device_id IS NOT NULL";
+    let sql =
+        "SELECT id, subscription_id, device_id FROM plane_machines WHERE tenant_id = $1 AND device_id IS NOT NULL";
     let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(connection).await?;
     let read = |row: &AnyRow| -> Result<_, PlaneError> {
         let (subscription, device): (String, String) = (row.try_get("subscription_id")?, row.try_get("device_id")?);
