@@ -202,6 +202,12 @@ test('filters of machines live in the address', async () => {
   await page.waitForURL(/health=Heartbeat/);
   await page.getByRole('link', { name: 'srv-11' }).waitFor();
   assert.equal(await page.locator('[data-grid="machines"] .grid-row').count(), 1);
+  await page.getByRole('link', { name: 'srv-11' }).click();
+  const told = page.locator('[data-finding="ConnectorSilent"]');
+  await told.getByText('See that the machine runs.').waitFor();
+  await visit('/');
+  await page.locator('[data-health] a', { hasText: 'Installation' }).click();
+  await page.getByRole('link', { name: 'srv-09' }).waitFor();
   clean();
 });
 

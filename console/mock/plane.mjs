@@ -117,7 +117,60 @@ export function planeMock() {
         ? { plan: set, source: 'Subscription' }
         : { plan: 'Off', source: 'Unset' };
   };
-  const shown = (m) => ({ ...m, plan: planOf(m) });
+  const finding = (kind, code, message, fix) => ({ class: kind, code, message, fix });
+  const healthOf = (m) => {
+    const e = m.extensions[0];
+    const found = [];
+    if (planOf(m).plan === 'Off')
+      found.push(
+        finding('NotApplicable', 'PlanOff', 'neither it nor its subscription has a plan', 'Switch a plan on.'),
+      );
+    else if (e?.state === 'Failed' && e.code === 10)
+      found.push(finding('NotApplicable', 'Unsupported', `code 10: ${e.message}`, e.fix));
+    else {
+      if (e?.state === 'Failed')
+        found.push(finding('Installation', 'InstallFailed', `ProvisioningState/failed/${e.code}: ${e.message}`, e.fix));
+      if (m.state !== 'Connected')
+        found.push(
+          finding('Heartbeat', 'ConnectorSilent', `last heard of ${m.lastHeartbeat}`, 'See that the machine runs.'),
+        );
+    }
+    const pending = e?.state === 'Creating' || e?.state === 'Deleting' || (!e && !m.deviceId);
+    const state = found[0]
+      ? found[0].class === 'NotApplicable'
+        ? 'NotApplicable'
+        : 'Unhealthy'
+      : pending
+        ? 'Pending'
+        : 'Healthy';
+    return { state, findings: found, since: ago(90), refreshed: ago(0) };
+  };
+  const shown = (m) => ({ ...m, plan: planOf(m), health: healthOf(m) });
+  const passes = (m, words) =>
+    !words || words.split(',').some((w) => m.health.state === w || m.health.findings.some((f) => f.class === w));
+  const health = () => {
+    const all = {
+      machines: machines.length,
+      byState: {},
+      byClass: {},
+      codes: [],
+      refreshed: ago(0),
+      refreshSeconds: 60,
+    };
+    for (const state of ['Healthy', 'Pending', 'Unhealthy', 'NotApplicable']) all.byState[state] = 0;
+    for (const kind of ['Installation', 'Heartbeat', 'NotApplicable']) all.byClass[kind] = 0;
+    for (const m of machines) {
+      const { state, findings } = healthOf(m);
+      all.byState[state] += 1;
+      for (const f of findings) {
+        all.byClass[f.class] += 1;
+        const line = all.codes.find((c) => c.code === f.code);
+        if (line) line.machines += 1;
+        else all.codes.push({ class: f.class, code: f.code, machines: 1, fix: f.fix });
+      }
+    }
+    return all;
+  };
   const reasonOf = (m) => {
     const { plan, source } = planOf(m);
     if (plan === 'Off') return source === 'Unset' ? 'NoPlan' : 'SwitchedOff';
@@ -303,6 +356,8 @@ export function planeMock() {
         );
       case 'coverage':
         return ok(coverage());
+      case 'health':
+        return ok(health());
       case 'usage':
         if (id === 'forecast')
           return ok({
@@ -389,6 +444,7 @@ export function planeMock() {
                 (!query.get('plan') || m.plan.plan === query.get('plan')) &&
                 (!query.get('resourceId') || m.resourceId === query.get('resourceId')) &&
                 (!query.get('device') || query.get('device').split(',').includes(m.deviceId)) &&
+                passes(m, query.get('health')) &&
                 (!query.get('q') || m.name.includes(query.get('q'))),
             );
           return ok({ items });

@@ -75,6 +75,33 @@ export interface Extension {
   updatedTime: string;
 }
 
+export type HealthState = 'Healthy' | 'Pending' | 'Unhealthy' | 'NotApplicable';
+export const HEALTH_CLASSES = ['Installation', 'Heartbeat', 'NotApplicable'] as const;
+export type HealthClass = (typeof HEALTH_CLASSES)[number];
+export interface HealthFinding {
+  class: HealthClass;
+  code: string;
+  message: string;
+  fix: string;
+}
+
+/** How a machine is, as the server last worked it out: docs/reference/health.md. */
+export interface MachineHealth {
+  state: HealthState;
+  findings: HealthFinding[];
+  since: string;
+  refreshed: string;
+}
+
+export interface HealthSummary {
+  machines: number;
+  byState: Record<HealthState, number>;
+  byClass: Record<HealthClass, number>;
+  codes: { class: HealthClass; code: string; machines: number; fix: string }[];
+  refreshed?: string | null;
+  refreshSeconds: number;
+}
+
 export interface Machine {
   id: string;
   resourceId: string;
@@ -86,6 +113,7 @@ export interface Machine {
   plan: EffectivePlan;
   excludedBy?: string | null;
   extensions: Extension[];
+  health?: MachineHealth | null;
   tags: Tags;
   system: {
     osType: string;
@@ -278,6 +306,14 @@ export function useCoverage() {
   return useQuery({
     queryKey: ['coverage'],
     queryFn: () => api.get<Coverage>('/coverage'),
+    refetchInterval: AGAIN_MS,
+  });
+}
+
+export function useHealth() {
+  return useQuery({
+    queryKey: ['health'],
+    queryFn: () => api.get<HealthSummary>('/health'),
     refetchInterval: AGAIN_MS,
   });
 }

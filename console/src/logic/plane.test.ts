@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { CoverageSubscription, Machine, PlanLine, Subscription } from '../api/plane';
+import type { CoverageSubscription, HealthClass, Machine, MachineHealth, PlanLine, Subscription } from '../api/plane';
 import {
   amount,
   branches,
@@ -7,7 +7,7 @@ import {
   costsByDay,
   daysOf,
   flows,
-  healthOf,
+  healthWord,
   money,
   percent,
   placeOf,
@@ -46,37 +46,20 @@ const machine = (change: Partial<Machine> = {}): Machine => ({
   createdTime: '',
   ...change,
 });
-const extension = (state: 'Failed' | 'Succeeded' | 'Creating', code = 0) => [
-  { name: 'Sensor.Linux', state, code, message: 'm', fix: 'f', version: '', updatedTime: '' },
-];
-
-describe('health comes in three classes, each with its words', () => {
-  const cases: [string, Partial<Machine>, string[]][] = [
-    ['well', { extensions: extension('Succeeded') }, ['Healthy/healthy']],
-    ['a device without an extension is well', { deviceId: 'd' }, ['Healthy/healthy']],
-    ['no plan', { plan: { plan: 'Off', source: 'Unset' } }, ['NotApplicable/noPlan']],
-    ['unsupported', { extensions: extension('Failed', 10) }, ['NotApplicable/unsupported']],
-    ['failed', { extensions: extension('Failed', 51) }, ['Installation/failed']],
-    ['missing', {}, ['Installation/missing']],
-    ['excluded', { excludedBy: 'e' }, ['NotApplicable/excluded']],
-    [
-      'an excluded machine with a sensor is judged',
-      { excludedBy: 'e', extensions: extension('Succeeded') },
-      ['Healthy/healthy'],
-    ],
-    ['being installed', { extensions: extension('Creating') }, ['Installation/working']],
-    ['silent', { state: 'Disconnected', extensions: extension('Succeeded') }, ['Heartbeat/silent']],
-    ['expired', { state: 'Expired', extensions: extension('Succeeded') }, ['Heartbeat/expired']],
-    ['both', { state: 'Disconnected' }, ['Installation/missing', 'Heartbeat/silent']],
-    ['off', { state: 'Disconnected', powerState: 'Deallocated', deviceId: 'd' }, ['NotApplicable/poweredOff']],
-    [
-      'a direct sensor has no heartbeat of a connector',
-      { kind: 'Direct', state: 'Connecting', deviceId: 'd' },
-      ['Healthy/healthy'],
-    ],
+describe('a list shows one word of health', () => {
+  const finding = (kind: HealthClass) => ({ class: kind, code: 'X', message: 'm', fix: 'f' });
+  const health = (state: MachineHealth['state'], ...classes: HealthClass[]): Partial<Machine> => ({
+    health: { state, findings: classes.map(finding), since: '', refreshed: '' },
+  });
+  const cases: [string, Partial<Machine>, string][] = [
+    ['well', health('Healthy'), 'Healthy'],
+    ['well with something for the record', health('Healthy', 'Heartbeat'), 'Healthy'],
+    ['on the way', health('Pending'), 'Pending'],
+    ['the first class', health('Unhealthy', 'Installation', 'Heartbeat'), 'Installation'],
+    ['nothing expected', health('NotApplicable', 'NotApplicable'), 'NotApplicable'],
+    ['not worked out yet', {}, 'Pending'],
   ];
-  for (const [name, change, expected] of cases)
-    it(name, () => expect(healthOf(machine(change)).map((f) => `${f.class}/${f.word}`)).toEqual(expected));
+  for (const [name, change, expected] of cases) it(name, () => expect(healthWord(machine(change))).toBe(expected));
 });
 
 describe('the tree of the environment', () => {

@@ -3,6 +3,7 @@ import type {
   Coverage,
   CoverageSubscription,
   EffectivePlan,
+  HealthClass,
   Machine,
   Plan,
   PlanLine,
@@ -76,64 +77,20 @@ export function branches(
   });
 }
 
-export type HealthClass = 'Healthy' | 'Installation' | 'Heartbeat' | 'NotApplicable';
-export interface HealthFinding {
-  class: HealthClass;
-  /** Names the words that say it. */
-  word:
-    | 'healthy'
-    | 'noPlan'
-    | 'excluded'
-    | 'unsupported'
-    | 'failed'
-    | 'missing'
-    | 'working'
-    | 'silent'
-    | 'expired'
-    | 'connecting'
-    | 'poweredOff';
-  /** What the server says beside them: message and fix of the extension. */
-  message: string;
-  fix: string;
-}
-
-/** Codes that say that the machine is no machine for the sensor: nobody has failed, nothing can be installed. */
-const UNSUPPORTED = new Set([10, 11, 12]);
-const RESTING = new Set(['Stopped', 'Deallocating', 'Deallocated']);
-
 export function sensorOf(machine: Machine) {
   return machine.extensions.find((e) => e.name.startsWith('Sensor.')) ?? null;
 }
 
-/** How a machine is, in three classes; the worst comes first. Empty never: a well machine has the finding `healthy`. */
-export function healthOf(machine: Machine): HealthFinding[] {
-  const say = (kind: HealthClass, word: HealthFinding['word'], message = '', fix = ''): HealthFinding => ({
-    class: kind,
-    word,
-    message,
-    fix,
-  });
-  const sensor = sensorOf(machine);
-  if (machine.plan.plan === 'Off') return [say('NotApplicable', 'noPlan')];
-  if (sensor?.state === 'Failed' && UNSUPPORTED.has(sensor.code))
-    return [say('NotApplicable', 'unsupported', sensor.message, sensor.fix)];
-  if (machine.excludedBy && !sensor) return [say('NotApplicable', 'excluded')];
-  const found: HealthFinding[] = [];
-  if (sensor?.state === 'Failed') found.push(say('Installation', 'failed', sensor.message, sensor.fix));
-  else if (sensor && sensor.state !== 'Succeeded')
-    found.push(say('Installation', 'working', sensor.message, sensor.fix));
-  else if (!sensor && !machine.deviceId) found.push(say('Installation', 'missing'));
-  if (machine.kind === 'Hybrid' && machine.state !== 'Connected') {
-    if (machine.powerState && RESTING.has(machine.powerState)) found.push(say('NotApplicable', 'poweredOff'));
-    else if (machine.state === 'Connecting') found.push(say('Heartbeat', 'connecting'));
-    else found.push(say('Heartbeat', machine.state === 'Expired' ? 'expired' : 'silent'));
-  }
-  return found.length > 0 ? found : [say('Healthy', 'healthy')];
-}
+/** What a list shows of a machine's health: the class of its first finding, else its state. */
+export type HealthWord = HealthClass | 'Healthy' | 'Pending';
+export const HEALTH_WORDS: readonly HealthWord[] = ['Healthy', 'Pending', 'Installation', 'Heartbeat', 'NotApplicable'];
 
-/** The one class that a list shows. */
-export function healthClass(machine: Machine): HealthClass {
-  return healthOf(machine)[0]?.class ?? 'Healthy';
+/** Before the server has worked it out, a machine is on its way like one whose sensor is. */
+export function healthWord(machine: Machine): HealthWord {
+  const health = machine.health;
+  if (!health) return 'Pending';
+  if (health.state === 'Healthy' || health.state === 'Pending') return health.state;
+  return health.findings[0]?.class ?? 'NotApplicable';
 }
 
 /** `ProvisioningState/failed/51`: how administrators know the state of an extension. */

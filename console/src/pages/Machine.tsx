@@ -3,7 +3,7 @@ import { AlertRegular, ServerRegular } from '@fluentui/react-icons';
 import { type HistoryLine, useHistory, useMachine, useSubscriptions } from '../api/plane';
 import { t } from '../i18n';
 import { href } from '../logic/address';
-import { healthClass, placeOf, provisioning } from '../logic/plane';
+import { healthWord, placeOf, provisioning } from '../logic/plane';
 import { Tag } from '../parts/Badges';
 import { Section, Time, To } from '../parts/Parts';
 import { Failure, Loading } from '../parts/States';
@@ -69,7 +69,7 @@ export default function MachinePage({ id }: { id: string }) {
         <h1>{machine.name}</h1>
         <div className="tags">
           <StateBadge state={machine.state} />
-          <HealthPill health={healthClass(machine)} />
+          <HealthPill health={healthWord(machine)} />
           <PlanBadge plan={machine.plan} why />
           {Object.entries(machine.tags).map(([name, value]) => (
             <Tag key={name}>{value ? `${name}=${value}` : name}</Tag>

@@ -4,8 +4,8 @@ import { useMemo, useState } from 'react';
 import { type Machine, PLANS, useMachine, useMayChange, useSubscriptions, WAITING_MS } from '../api/plane';
 import { useList } from '../api/queries';
 import { t } from '../i18n';
-import { href, listOf } from '../logic/address';
-import { healthClass, placeOf, sensorOf } from '../logic/plane';
+import { href } from '../logic/address';
+import { HEALTH_WORDS, healthWord, placeOf, sensorOf } from '../logic/plane';
 import { Tag } from '../parts/Badges';
 import { DataGrid, type GridColumn } from '../parts/DataGrid';
 import { Chips, PickFilter, SearchBox } from '../parts/Filters';
@@ -21,7 +21,6 @@ import { go, useParamChange, usePlace } from '../router';
 import '../plane/plane.css';
 
 const STATES = ['Connecting', 'Connected', 'Disconnected', 'Expired'];
-const HEALTH = ['Healthy', 'Installation', 'Heartbeat', 'NotApplicable'] as const;
 
 function columns(nameOf: (subscription: string) => string, narrow: boolean): GridColumn<Machine>[] {
   const all: GridColumn<Machine>[] = [
@@ -61,7 +60,7 @@ function columns(nameOf: (subscription: string) => string, narrow: boolean): Gri
       id: 'health',
       header: t('machines.health'),
       width: '122px',
-      cell: (m) => <HealthPill health={healthClass(m)} />,
+      cell: (m) => <HealthPill health={healthWord(m)} />,
     },
     {
       id: 'subscription',
@@ -149,17 +148,13 @@ export default function Machines() {
       tag: params.get('tag'),
       state: params.get('state'),
       plan: params.get('plan'),
+      health: params.get('health'),
       resourceId: params.get('resource'),
       q: params.get('q'),
     },
     100,
     WAITING_MS * 2,
   );
-  const health = params.get('health');
-  const rows = useMemo(() => {
-    const wanted = listOf(health);
-    return wanted.length === 0 ? list.rows : list.rows.filter((m) => wanted.includes(healthClass(m)));
-  }, [list.rows, health]);
   const names = useMemo(() => new Map((subscriptions.data ?? []).map((s) => [s.id, s.name])), [subscriptions.data]);
   const selected = params.get('sel');
   const shown = useMemo(() => columns((id) => names.get(id) ?? id.slice(0, 8), selected !== null), [names, selected]);
@@ -188,7 +183,7 @@ export default function Machines() {
           name="machines"
           label={t('nav.machines')}
           columns={shown}
-          rows={rows}
+          rows={list.rows}
           keyOf={(m) => m.id}
           selected={selected}
           onSelect={(m) => change({ sel: m.id })}
@@ -223,7 +218,7 @@ export default function Machines() {
               <PickFilter
                 param="health"
                 label={t('machines.health')}
-                options={HEALTH}
+                options={HEALTH_WORDS}
                 name={(h) => t(`machine.healthClass.${h as 'Healthy'}`)}
               />
               <Chips

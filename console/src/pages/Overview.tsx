@@ -12,7 +12,7 @@ import { HealthBadge, SeverityBadge, StatusBadge } from '../parts/Badges';
 import { Section, Time, To, useNow } from '../parts/Parts';
 import { Empty, Failure, Loading } from '../parts/States';
 import { TopActions } from '../plane/Actions';
-import { CoverageCard } from '../plane/CoverageCards';
+import { CoverageCard, HealthCard } from '../plane/CoverageCards';
 import { usePrefs } from '../prefs';
 import { usePlace } from '../router';
 import '../plane/plane.css';
@@ -125,6 +125,7 @@ export default function Overview() {
           <div className="board board-cloud">
             <TopActions coverage={coverage.data} subscriptions={subscriptions.data} />
             <CoverageCard coverage={coverage.data} />
+            <HealthCard />
           </div>
         )
       )}

@@ -1,11 +1,11 @@
 import { LockClosedRegular } from '@fluentui/react-icons';
-import { type Coverage, PLANS, type Reason, useGeographies, useTenant } from '../api/plane';
+import { type Coverage, HEALTH_CLASSES, PLANS, type Reason, useGeographies, useHealth, useTenant } from '../api/plane';
 import { t } from '../i18n';
 import { fixOf, percent } from '../logic/plane';
 import { Tag } from '../parts/Badges';
 import { Section, Time, To } from '../parts/Parts';
 import { Failure, Loading } from '../parts/States';
-import { Meter } from './Words';
+import { HealthPill, Meter } from './Words';
 
 /** Where the tenant's data rests, that it is so for good, and why. */
 export function TenantCard() {
@@ -78,6 +78,64 @@ export function CoverageCard({ coverage }: { coverage: Coverage }) {
           </li>
         ))}
       </ul>
+    </Section>
+  );
+}
+
+/** Codes that the card names. */
+const CODES_SHOWN = 4;
+
+/** Machines by class of health; a class leads to its machines, a code says what mends it. */
+export function HealthCard() {
+  const health = useHealth();
+  const all = health.data;
+  return (
+    <Section
+      title={t('machine.health')}
+      end={
+        all?.refreshed && (
+          <span className="muted small">
+            {t('machine.healthLooked')} <Time ago at={all.refreshed} />
+          </span>
+        )
+      }
+    >
+      {health.error ? (
+        <Failure error={health.error} retry={() => void health.refetch()} />
+      ) : !all ? (
+        <Loading />
+      ) : (
+        <>
+          <div className="figure">
+            <strong>{all.byState.Healthy}</strong>
+            <span className="muted">{t('environment.healthy', { all: all.machines })}</span>
+          </div>
+          <ul className="plain" data-health>
+            {HEALTH_CLASSES.map((kind) => (
+              <li key={kind}>
+                <To path="/machines" change={{ health: kind }} className="line plain-link">
+                  <HealthPill health={kind} />
+                  <span className="grow" />
+                  <strong>{all.byClass[kind] ?? 0}</strong>
+                </To>
+              </li>
+            ))}
+          </ul>
+          <ul className="plain">
+            {all.codes
+              .filter((line) => line.class !== 'NotApplicable')
+              .slice(0, CODES_SHOWN)
+              .map((line) => (
+                <li key={line.code} className="line" title={line.fix}>
+                  <span className="cut grow">
+                    {line.code}: <span className="muted small">{line.fix}</span>
+                  </span>
+                  <strong>{line.machines}</strong>
+                </li>
+              ))}
+          </ul>
+        </>
+      )}
     </Section>
   );
 }

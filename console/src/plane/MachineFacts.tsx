@@ -1,26 +1,47 @@
 import type { Machine } from '../api/plane';
 import { t } from '../i18n';
-import { healthOf, placeOf, provisioning } from '../logic/plane';
+import { healthWord, placeOf, provisioning } from '../logic/plane';
 import { Facts, Section, Time, To } from '../parts/Parts';
 import { ExtensionTag, HealthPill, PlanBadge, StateBadge } from './Words';
 
 /** How the machine is, each finding with what to do. */
 export function Health({ machine }: { machine: Machine }) {
+  const health = machine.health;
+  const findings = health?.findings ?? [];
   return (
-    <Section title={t('machine.health')}>
-      {healthOf(machine).map((finding) => {
-        const fix = finding.fix || t(`machine.findingFix.${finding.word}`);
-        return (
-          <div key={finding.word} className="finding">
-            <span className="line">
-              <HealthPill health={finding.class} />
-              <span>{t(`machine.finding.${finding.word}`)}</span>
-            </span>
-            {finding.message && <span>{finding.message}</span>}
-            {fix && <span className="muted">{fix}</span>}
-          </div>
-        );
-      })}
+    <Section
+      title={t('machine.health')}
+      end={
+        health && (
+          <span className="muted small">
+            {t('machine.healthLooked')} <Time ago at={health.refreshed} />
+          </span>
+        )
+      }
+    >
+      {findings.length === 0 && (
+        <div className="finding">
+          <span className="line">
+            <HealthPill health={healthWord(machine)} />
+            <span>{t(`machine.healthNone.${health?.state === 'Healthy' ? 'Healthy' : 'Pending'}`)}</span>
+          </span>
+        </div>
+      )}
+      {findings.map((finding) => (
+        <div key={`${finding.code}${finding.message}`} className="finding" data-finding={finding.code}>
+          <span className="line">
+            <HealthPill health={finding.class} />
+            <strong>{finding.code}</strong>
+          </span>
+          <span>{finding.message}</span>
+          <span className="muted">{finding.fix}</span>
+        </div>
+      ))}
+      {health && (
+        <span className="muted small">
+          {t('machine.healthSince')} <Time ago at={health.since} />
+        </span>
+      )}
     </Section>
   );
 }

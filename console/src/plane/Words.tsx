@@ -1,6 +1,6 @@
 import { type ConnectionState, type EffectivePlan, type Extension, PLANS, type Plan } from '../api/plane';
 import { t } from '../i18n';
-import { type HealthClass, percent, provisioning } from '../logic/plane';
+import { type HealthWord, percent, provisioning } from '../logic/plane';
 import { Tag } from '../parts/Badges';
 
 // Plans, states and shares as words with a colour.
@@ -68,7 +68,7 @@ export function StateBadge({ state }: { state: ConnectionState }) {
   );
 }
 
-export function HealthPill({ health }: { health: HealthClass }) {
+export function HealthPill({ health }: { health: HealthWord }) {
   return (
     <span className={`pill class-${health}`}>
       <i aria-hidden="true" />

@@ -48,6 +48,13 @@ pub struct Device {
     pub content_version: String,
     /// Whether the certificate is revoked.
     pub revoked: bool,
+    /// Plan in force on its machine; absent where no machine is known for it: it was enrolled straight, and no plan
+    /// speaks of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<crate::EffectivePlan>,
+    /// Why its rows are refused, naming the plan that would take them; absent where they are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection_off: Option<String>,
     /// Rows received.
     pub row_count: i64,
     /// Rows lost, by the ledger.

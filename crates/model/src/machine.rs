@@ -1,6 +1,7 @@
 //! Machines as the cloud plane sees them: connected, planned, extended.
 
 use crate::geography::Geography;
+use crate::health::MachineHealth;
 use crate::id::{DeviceId, TenantId};
 use crate::plan::{EffectivePlan, Plan, Trial};
 use crate::resource::{GroupName, MachineId, MachineName, ResourceId, SubscriptionId};
@@ -263,6 +264,9 @@ pub struct Machine {
     pub excluded_by: Option<String>,
     /// Extensions.
     pub extensions: Vec<Extension>,
+    /// How it is; absent where it was not worked out yet, and where nobody asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<MachineHealth>,
     /// Tags.
     pub tags: Tags,
     /// What it says of its system.

@@ -456,6 +456,13 @@ impl Spooler {
 
     fn append(&self, table: &'static str, batch: &RecordBatch, urgent: bool, created: Micros) {
         let row_count = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
+        if let Some(reason) = self.status.unwanted() {
+            // Nobody bought them: they are counted in the ledger, and no byte of them is kept.
+            let count = Some(u64::from(row_count));
+            let loss = LedgerEntry::unnumbered(LossCause::ServerQuota, Some(table), count, created, created);
+            self.spool.lose(loss.detail(format!("not collected: {reason}")));
+            return;
+        }
         let payload = match garrison_telemetry::encode_ipc(batch) {
             Ok(payload) => payload,
             Err(error) => {

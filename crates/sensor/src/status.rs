@@ -86,6 +86,7 @@ struct Words {
     sight: SightInfo,
     spool: SpoolState,
     hashes: crate::enrich::hash::HashCounts,
+    unwanted: Option<String>,
 }
 
 /// Shared by all threads. Locks are held for copies only.
@@ -140,6 +141,19 @@ impl Status {
         let limit = STUCK_AFTER.as_millis() as u64;
         let late = |s: &Stage| now.saturating_sub(self.moved[*s as usize].load(Relaxed)) > limit;
         Stage::ALL.into_iter().filter(late).map(Stage::name).collect()
+    }
+
+    /// The server wants no rows, for this reason; or wants them (`None`). The answer is whether it changed.
+    pub fn set_unwanted(&self, reason: Option<String>) -> bool {
+        let mut words = self.words();
+        let changed = words.unwanted != reason;
+        words.unwanted = reason;
+        changed
+    }
+
+    /// Why the server wants no rows, where it wants none.
+    pub fn unwanted(&self) -> Option<String> {
+        self.words().unwanted.clone()
     }
 
     /// Sets or clears (`None`) the issue of one part; the answer is whether it changed.
@@ -238,6 +252,7 @@ impl Status {
             "definitions_rules_refused": content.rules_refused,
             "sight_missing": sight.missing,
             "sight_reason": sight.reason,
+            "collection_off": self.unwanted(),
             "connection_state": connection.state,
             "connection_server": connection.server,
             "connection_error": connection.error,

@@ -282,6 +282,11 @@ impl Uplink {
                     self.spool.reject(&boot, sequence_first, &code);
                 }
                 SensorAction::Content(content) => self.content_begin(run, content),
+                SensorAction::Collection { wanted, reason } => {
+                    if self.status.set_unwanted((!wanted).then_some(reason)) {
+                        tracing::info!(wanted, "the server says whether rows are wanted");
+                    }
+                }
                 SensorAction::Ready { clock_difference_ms } => self.ready(clock_difference_ms),
                 SensorAction::Close { code, retry_after } => return Some(End::Closed(code, retry_after)),
             }
@@ -292,6 +297,8 @@ impl Uplink {
 
     fn ready(&self, clock_difference_ms: i64) {
         tracing::info!("connected to the server");
+        // Each session begins with rows wanted; a server that wants none says so next.
+        self.status.set_unwanted(None);
         self.status.issue("uplink", None);
         self.status.connection(|c| {
             c.state = "connected".to_owned();

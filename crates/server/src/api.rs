@@ -16,6 +16,7 @@ pub mod events;
 pub mod exports;
 pub mod extract;
 pub mod gate;
+mod health;
 pub mod hunting;
 pub mod hunting_aliases;
 pub mod hunting_link;
@@ -82,6 +83,8 @@ pub struct Rooms {
     pub own: DetectionParts,
     /// Connectors of machines.
     pub connect: Arc<crate::connect::Connect>,
+    /// Health of machines.
+    pub health: Arc<crate::health::Health>,
     /// Ways to machines without a connector.
     pub reach: Arc<crate::reach::Reach>,
     /// Continuous exports.
@@ -214,6 +217,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(rollouts::rollout_stop))
         .merge(reach::routes())
         .merge(recommendations::routes())
+        .merge(health::routes())
         .routes(routes!(leaving::leaving_get, leaving::leaving_post))
         .routes(routes!(usage::usage_get))
         .merge(usage::routes())
@@ -250,6 +254,7 @@ pub fn router(
     hunting: &Arc<Hunting>,
     own: DetectionParts,
     connect: &Arc<crate::connect::Connect>,
+    health: &Arc<crate::health::Health>,
     houses: std::sync::Weak<crate::serve::house::Houses>,
 ) -> Router {
     let hub = events::Hub::start(shared, incidents);
@@ -261,6 +266,7 @@ pub fn router(
         hunting: Arc::clone(hunting),
         own,
         connect: Arc::clone(connect),
+        health: Arc::clone(health),
         reach: crate::reach::Reach::new(shared, connect),
         exports: crate::exports::Exports::new(shared, incidents),
         hub,

@@ -12,6 +12,7 @@ mod connect;
 mod detection;
 mod device;
 mod export;
+mod health;
 mod hunt;
 mod incident;
 mod machine;
@@ -123,6 +124,8 @@ pub enum Command {
         #[arg(long)]
         missing: bool,
     },
+    /// Health of machines in three classes: Installation, Heartbeat, Not applicable; without filters, a summary.
+    Health(health::Command),
     /// Machines that have no connector yet: SSH from the server, AWS; keys for both.
     #[command(subcommand)]
     Connect(connect::Command),
@@ -209,6 +212,7 @@ async fn dispatch(command: Command, globals: &Globals) -> Result<(), CliError> {
         Command::Plan(c) => plan::run(c, &client, &printer).await,
         Command::Exclusion(c) => plan::exclusion(c, &client, &printer).await,
         Command::Coverage { missing } => plan::coverage(missing, &client, &printer).await,
+        Command::Health(c) => health::run(c, &client, &printer).await,
         Command::Connect(c) => connect::run(c, &client, &printer).await,
         Command::Recommendation(c) => recommendation::run(c, &client, &printer).await,
         Command::Apply(c) => apply::run(c, &client, &printer).await,

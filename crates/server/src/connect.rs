@@ -8,6 +8,7 @@
 //! Machines, plans and exclusions are the plane's; this room asks it and tells it.
 
 mod enrol;
+mod look;
 pub mod packages;
 pub mod reconcile;
 mod report;
@@ -19,6 +20,7 @@ pub mod support;
 mod tokens;
 
 pub use enrol::ConnectedMachine;
+pub use look::ConnectorLook;
 pub use store::HistoryLine;
 pub use tokens::{ConnectorTokenNew, ConnectorTokenRecord};
 

@@ -35,7 +35,7 @@ use crate::shared::Shared;
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
 use draft::HitRow;
-use garrison_model::{DeviceId, Micros};
+use garrison_model::{DeviceId, Feature, Micros};
 use garrison_sigma::{CorrelationState, Matches, Origin, Platform, RuleIndex, Scratch};
 use lru::LruCache;
 use rules::Loaded;
@@ -317,7 +317,7 @@ impl Detection {
             };
             let sequence = stored.header.sequence_first + u64::from(hit.row);
             correlating.rows.put((Arc::clone(&device), sequence, hit.rule), row.clone());
-            if !engine.alerts(hit.rule) {
+            if !engine.alerts(hit.rule) || !self.bought(rule, &stored.header.device) {
                 continue;
             }
             let made = self.with_processes(|cache| {
@@ -337,6 +337,13 @@ impl Detection {
             drafts.extend(self.correlated(loaded, &mut correlating.rows, hit, now));
         }
         drafts
+    }
+
+    /// Whether the plan of a device's machine holds alerts of this rule: those on name resolution are a feature of
+    /// their own, all others came with the rows.
+    fn bought(&self, rule: &garrison_sigma::Rule, device: &DeviceId) -> bool {
+        let is_dns = rule.log_source.category.as_deref() == Some("dns_query");
+        !is_dns || self.shared.plane.device_requires(&self.shared.tenant, device, Feature::DnsAlerts).is_ok()
     }
 
     fn correlated(
@@ -361,6 +368,10 @@ impl Detection {
             }
         }
         let device = device?;
+        let parts = hit.rows.iter().filter_map(|reference| loaded.engine.rule(reference.rule));
+        if !parts.into_iter().all(|part| self.bought(part, &device)) {
+            return None;
+        }
         let made = self.with_processes(|cache| {
             draft::draft(&self.shared.tenant, &device, rule, rows, hit.event_count, cache, now)
         });

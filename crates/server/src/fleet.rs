@@ -7,12 +7,14 @@
 mod enrol;
 mod grouping;
 mod list;
+mod look;
 mod record;
 mod session;
 mod store;
 
 pub use enrol::{EnrolError, Enrolled};
 pub use list::DeviceFilter;
+pub use look::DeviceLook;
 pub use record::DeviceRecord;
 pub use session::{Control, Denied, SessionGuard};
 

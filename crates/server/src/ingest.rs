@@ -92,6 +92,13 @@ impl Ingest {
         let Some(table) = garrison_telemetry::table(&header.table).filter(|t| t.feature.is_none()) else {
             return StoreResult::Never { code: "batch_table", message: "there is no such table".to_owned() };
         };
+        // The loss ledger is the system's own book-keeping: it says what was not taken, and why.
+        if header.table != "SensorLossEvents"
+            && let Err(lacks) =
+                self.shared.plane.device_requires(&self.shared.tenant, &header.device, garrison_model::Feature::Edr)
+        {
+            return StoreResult::Never { code: "plan_lacks_feature", message: lacks.to_string() };
+        }
         let stopping = || StoreResult::Later {
             code: "shutting_down",
             message: "the server is stopping".to_owned(),

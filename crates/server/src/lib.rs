@@ -16,6 +16,7 @@ pub mod detection;
 pub mod exports;
 pub mod fleet;
 pub mod gateway;
+pub mod health;
 pub mod hunting;
 pub mod identity;
 pub mod incidents;

@@ -4,6 +4,7 @@
 //! function takes the tenant; what belongs to another tenant is not found. Changes go through one door, [`Change`]: one
 //! transaction, one audit line a change, so that a fleet file is applied whole or not at all.
 
+mod bought;
 mod coverage;
 mod error;
 mod exclusions;
@@ -32,12 +33,16 @@ pub use subscriptions::SubscriptionNew;
 use crate::db::{Db, WriteTx, columns};
 use garrison_model::{Micros, TenantId};
 use sqlx::AnyConnection;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The room.
 #[derive(Debug)]
 pub struct Plane {
     db: Db,
     geographies: Geographies,
+    /// Changes that were committed by this process, heartbeats left out.
+    revision: AtomicU64,
+    bought: bought::Book,
 }
 
 /// A change of control data: everything asked of it happens when it is committed, or nothing does.
@@ -55,7 +60,7 @@ pub struct Change<'a> {
 impl Plane {
     /// Opens the room; refuses a configuration that would move a tenant's data.
     pub async fn open(db: Db, geographies: Geographies) -> Result<Self, PlaneError> {
-        let plane = Self { db, geographies };
+        let plane = Self { db, geographies, revision: AtomicU64::new(0), bought: bought::Book::default() };
         plane.tenants_check().await?;
         Ok(plane)
     }
@@ -63,6 +68,11 @@ impl Plane {
     /// The geographies of this server.
     pub fn geographies(&self) -> &Geographies {
         &self.geographies
+    }
+
+    /// Grows with every change that this process commits, heartbeats left out.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
     }
 
     /// Begins a change. Keep it short: on SQLite all other writers wait.
@@ -88,7 +98,12 @@ impl Change<'_> {
 
     /// Makes it so.
     pub async fn commit(self) -> Result<(), PlaneError> {
-        Ok(self.tx.commit().await?)
+        let (plane, is_news) = (self.plane, !self.lines.is_empty());
+        self.tx.commit().await?;
+        if is_news {
+            plane.revision.fetch_add(1, Ordering::Release);
+        }
+        Ok(())
     }
 
     async fn audit(

@@ -13,6 +13,7 @@ use crate::detection::custom::Custom;
 use crate::detection::indicator::Indicators;
 use crate::detection::retro::Retro;
 use crate::gateway::Gateway;
+use crate::health::Health;
 use crate::hunting::Hunting;
 use crate::identity::Identity;
 use crate::identity::keys::private_file_write;
@@ -53,6 +54,8 @@ pub struct Server {
     pub retro: Arc<Retro>,
     /// Connectors of its machines.
     pub connect: Arc<Connect>,
+    /// Health of its machines.
+    pub health: Arc<Health>,
     /// All tenants.
     pub houses: Arc<Houses>,
     /// Where the HTTP API listens.
@@ -132,6 +135,7 @@ impl Server {
             indicators: Arc::clone(&first.indicators),
             retro: Arc::clone(&first.retro),
             connect: Arc::clone(&first.connect),
+            health: Arc::clone(&first.health),
             houses,
             http: http_address,
             gateway,

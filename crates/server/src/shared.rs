@@ -56,6 +56,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// `Ok` where a feature is on in the tenant; the error names the plan that would do.
+    pub fn requires(&self, feature: garrison_model::Feature) -> Result<(), garrison_model::PlanLacks> {
+        self.plane.tenant_requires(&self.tenant, feature, || self.fleet.ids())
+    }
+
     /// Whether a device's sensor counts as connected: heard of lately, and its certificate stands.
     pub fn sensor_connected(&self, id: &garrison_model::DeviceId) -> bool {
         let device = self.fleet.device(id);

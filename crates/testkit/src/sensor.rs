@@ -109,6 +109,8 @@ pub struct TestSensor {
     pub acknowledged: u64,
     /// Newest content heard of.
     pub content: Option<v1::Content>,
+    /// Why the server wants no rows, where it said so.
+    pub unwanted: Option<String>,
     session: SensorSession,
     out: mpsc::Sender<v1::SensorFrame>,
     inbound: Streaming<v1::ServerFrame>,
@@ -127,6 +129,7 @@ impl TestSensor {
             put_off: Vec::new(),
             acknowledged: 0,
             content: None,
+            unwanted: None,
             session,
             out,
             inbound,
@@ -228,6 +231,7 @@ impl TestSensor {
                 }
                 SensorAction::Content(content) => self.content = Some(content),
                 SensorAction::Close { code, .. } => bail!("the server said goodbye: {code}"),
+                SensorAction::Collection { wanted, reason } => self.unwanted = (!wanted).then_some(reason),
                 SensorAction::Ready { .. } | SensorAction::Send(_) => {}
             }
         }

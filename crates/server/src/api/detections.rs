@@ -12,7 +12,7 @@ use crate::identity::Principal;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use garrison_model::{Page, Problem};
+use garrison_model::{Feature, Page, Problem};
 use serde::Deserialize;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
@@ -88,6 +88,7 @@ pub async fn detection_create(
     Query(q): Query<RetroQuery>,
     Body(definition): Body<Definition>,
 ) -> Result<(StatusCode, Json<CustomDetection>), ApiError> {
+    api.shared.requires(Feature::Alerts)?;
     let made = api.own.custom.create(definition, &who.name).await?;
     if q.retro.unwrap_or(true) {
         hunt(&api, RetroKind::Detection, &made.id, &who.name).await;
@@ -156,6 +157,7 @@ pub async fn detection_test(
 #[utoipa::path(post, path = "/hunting/detections/{id}/run", tag = "hunting", params(("id" = String, Path,)),
     responses((status = 200, body = RunView), (status = 404, body = Problem)))]
 pub async fn detection_run(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<RunView>, ApiError> {
+    api.shared.requires(Feature::Alerts)?;
     Ok(Json(api.own.custom.run_now(&id).await?.into()))
 }
 
@@ -184,6 +186,7 @@ pub async fn indicator_create(
     Extension(who): Extension<Principal>,
     Body(new): Body<IndicatorNew>,
 ) -> Result<(StatusCode, Json<Indicator>), ApiError> {
+    api.shared.requires(Feature::Alerts)?;
     let made = api.own.indicators.add(&new, &who.name, crate::now()).await?;
     if new.retro {
         hunt(&api, RetroKind::Indicator, &made.id, &who.name).await;
@@ -213,6 +216,7 @@ pub async fn retro_create(
     Extension(who): Extension<Principal>,
     Body(new): Body<RetroNew>,
 ) -> Result<(StatusCode, Json<RetroHunt>), ApiError> {
+    api.shared.requires(Feature::Alerts)?;
     Ok((StatusCode::CREATED, Json(api.own.retro.start(&new, &who.name).await?)))
 }
 

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use garrison_lake::{Order, ScanRequest};
-use garrison_model::{Device, DeviceId, Micros, Page, Problem, Severity, TimelineRow};
+use garrison_model::{Device, DeviceId, Feature, Micros, Page, Problem, Severity, TimelineRow};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -91,11 +91,14 @@ async fn with_risk(api: &Api, devices: &mut [Device]) -> Result<(), ApiError> {
         let (worst, open) = risks.get(device.id.as_str()).copied().unwrap_or((Severity::Unspecified, 0));
         device.risk_score = worst;
         device.active_alert_count = open;
+        let (plane, tenant) = (&api.shared.plane, &api.shared.tenant);
+        device.plan = plane.device_plan(tenant, &device.id);
+        device.collection_off = plane.device_requires(tenant, &device.id, Feature::Edr).err().map(|l| l.to_string());
     }
     Ok(())
 }
 
-/// A device with its risk filled in.
+/// A device with its risk and plan filled in.
 pub async fn device_of(api: &Api, id: &DeviceId) -> Result<Device, ApiError> {
     let mut device =
         api.shared.fleet.device(id).ok_or_else(|| ApiError::with(Kind::NotFound, "there is no device with this id"))?;

@@ -5,6 +5,7 @@ use super::cursor::Cursor;
 use super::extract::{Body, Query, limit, one};
 use super::problem::{ApiError, Kind};
 use crate::access::Sees;
+use crate::health::HealthFilter;
 use crate::identity::Principal;
 use crate::plane::fleet_file::{Applied, FleetFile};
 use crate::plane::{
@@ -14,10 +15,11 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use garrison_model::{
-    ConnectionState, DeviceId, Geography, GroupName, Machine, MachineId, Page, Plan, Problem, ResourceGroup,
-    ResourceId, Subscription, SubscriptionId, Tags, Tenant,
+    ConnectionState, DeviceId, Geography, GroupName, HealthClass, HealthState, Machine, MachineId, Page, Plan, Problem,
+    ResourceGroup, ResourceId, Subscription, SubscriptionId, Tags, Tenant,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::str::FromStr;
 use utoipa::{IntoParams, ToSchema};
 
@@ -96,6 +98,9 @@ pub struct MachineQuery {
     resource_id: Option<String>,
     /// Part of the name.
     q: Option<String>,
+    /// In these states of health, or with findings of these classes: `Healthy`, `Pending`, `Unhealthy`, `Installation`,
+    /// `Heartbeat`, `NotApplicable`, separated by commas.
+    health: Option<String>,
     /// Of these devices: at most 100 ids, separated by commas.
     device: Option<String>,
     /// From the page before.
@@ -326,7 +331,26 @@ fn filter(q: &MachineQuery) -> Result<MachineFilter, ApiError> {
         part: q.q.clone().filter(|p| !p.is_empty()),
         devices: devices(q.device.as_deref())?,
         sees: None,
+        only: None,
     })
+}
+
+/// Machines whose health is asked for; `None` where any will do.
+fn health_only(api: &Api, text: Option<&str>) -> Result<Option<HashSet<MachineId>>, ApiError> {
+    let words: Vec<&str> = text.unwrap_or_default().split(',').map(str::trim).filter(|w| !w.is_empty()).collect();
+    if words.is_empty() {
+        return Ok(None);
+    }
+    let mut only = HashSet::new();
+    for word in words.into_iter().take(8) {
+        let filter = match (word.parse::<HealthClass>(), word.parse::<HealthState>()) {
+            (Ok(class), _) => HealthFilter { class: Some(class), ..HealthFilter::default() },
+            (_, Ok(state)) => HealthFilter { state: Some(state), ..HealthFilter::default() },
+            (Err(_), Err(error)) => return Err(ApiError::with(Kind::BadQuery, format!("health: {error}"))),
+        };
+        only.extend(api.health.only(&filter));
+    }
+    Ok(Some(only))
 }
 
 /// Machines, by name.
@@ -337,7 +361,8 @@ pub async fn machine_list(
     Extension(sees): Extension<Sees>,
     Query(q): Query<MachineQuery>,
 ) -> Result<Json<Page<Machine>>, ApiError> {
-    let (filter, limit) = (MachineFilter { sees: Some(sees), ..filter(&q)? }, limit(q.limit)?);
+    let only = health_only(&api, q.health.as_deref())?;
+    let (filter, limit) = (MachineFilter { sees: Some(sees), only, ..filter(&q)? }, limit(q.limit)?);
     let after = match q.cursor.as_deref() {
         None => None,
         Some(text) => Some(Cursor::decode(MACHINES, text).ok_or_else(|| ApiError::new(Kind::BadCursor))?),
@@ -348,6 +373,7 @@ pub async fn machine_list(
     let mut items = api.shared.plane.machines(tenant, &filter, after, limit + 1, crate::now()).await?;
     let more = items.len() > limit;
     items.truncate(limit);
+    api.health.fill(&mut items);
     crate::access::audit::count(items.len());
     let next_cursor = items
         .last()
@@ -360,7 +386,9 @@ pub async fn machine_list(
 #[utoipa::path(get, path = "/machines/{id}", tag = "plane", params(("id" = String, Path,)),
     responses((status = 200, body = Machine), (status = 404, body = Problem)))]
 pub async fn machine_get(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Machine>, ApiError> {
-    Ok(Json(api.shared.plane.machine(&api.shared.tenant, &part(&id)?, crate::now()).await?))
+    let machine = api.shared.plane.machine(&api.shared.tenant, &part(&id)?, crate::now()).await?;
+    let health = api.health.of(&machine.id);
+    Ok(Json(Machine { health, ..machine }))
 }
 
 /// Changes a machine's tags or moves it.

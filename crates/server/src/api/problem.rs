@@ -293,6 +293,15 @@ impl From<crate::recommend::RecommendError> for ApiError {
     }
 }
 
+impl From<crate::health::HealthError> for ApiError {
+    fn from(error: crate::health::HealthError) -> Self {
+        match error {
+            crate::health::HealthError::Plane(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
 impl From<crate::plane::PlaneError> for ApiError {
     fn from(error: crate::plane::PlaneError) -> Self {
         use crate::plane::PlaneError as E;

@@ -254,6 +254,8 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/reach/aws", May(A::CloudMachines, Whole), Change),
     line("GET", "/reach/runs", May(A::CloudMachines, Whole), Read),
     line("GET", "/reach/runs/{id}", May(A::CloudMachines, Whole), Read),
+    line("GET", "/health", May(A::CloudView, Part), Read),
+    line("GET", "/health/machines", May(A::CloudView, Part), Read),
     line("GET", "/recommendations", May(A::CloudView, Part), Read),
     line("GET", "/recommendations/{key}/resources", May(A::CloudView, Part), Read),
     line("POST", "/recommendations/{key}/fix", May(A::CloudPlans, Part), Change),

@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use garrison_model::{Page, Problem, Rule, RuleId};
+use garrison_model::{Feature, Page, Problem, Rule, RuleId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -116,6 +116,7 @@ pub async fn rule_import(
     Query(q): Query<ImportQuery>,
     body: Bytes,
 ) -> Result<Json<Imported>, ApiError> {
+    api.shared.requires(Feature::Alerts)?;
     let text = std::str::from_utf8(&body).map_err(|_| ApiError::with(Kind::BadBody, "the body is not UTF-8"))?;
     if text.trim().is_empty() {
         return Err(ApiError::with(Kind::BadBody, "the body is empty"));

@@ -131,6 +131,8 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
                 ("cannot see", d.sight.missing.iter().map(|m| clean(m)).collect::<Vec<_>>().join("; ")),
                 ("content", clean(&d.content_version)),
                 ("addresses", d.ip_addresses.iter().map(|a| clean(a)).collect::<Vec<_>>().join(", ")),
+                ("plan", d.plan.map(|p| p.plan.to_string()).unwrap_or_else(|| "none speaks of it".to_owned())),
+                ("not collected", d.collection_off.as_deref().map(clean).unwrap_or_default()),
                 ("rows", d.row_count.to_string()),
                 ("lost rows", d.lost_row_count.to_string()),
                 ("first seen", short_time(&d.first_seen)),

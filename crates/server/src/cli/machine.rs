@@ -1,6 +1,7 @@
 //! `garrison machine …`
 
 use super::client::{CliError, Client, query, typed};
+use super::health;
 use super::output::{Printer, clean, short_time};
 use super::subscription::{self, tags, tags_line};
 use clap::{Args, Subcommand};
@@ -223,6 +224,9 @@ pub(super) fn show(printer: &Printer, m: &Machine) -> Result<(), CliError> {
             printer.line(&format!("    what to do: {}", clean(&e.fix)));
         }
     }
+    if let Some(health) = &m.health {
+        health::show(printer, health);
+    }
     Ok(())
 }
 
@@ -255,7 +259,7 @@ async fn list(filter: Filter, client: &Client, printer: &Printer) -> Result<(), 
             _ => break,
         }
     }
-    printer.list(&["NAME", "GROUP", "STATE", "PLAN", "SENSOR", "SYSTEM", "TAGS", "ID"], &items, |m| {
+    printer.list(&["NAME", "GROUP", "STATE", "PLAN", "SENSOR", "HEALTH", "SYSTEM", "TAGS", "ID"], &items, |m| {
         let sensor = m.extensions.first().map(|e| e.state.to_string()).unwrap_or_default();
         vec![
             m.name.to_string(),
@@ -263,6 +267,7 @@ async fn list(filter: Filter, client: &Client, printer: &Printer) -> Result<(), 
             state(printer, m),
             plan(m),
             sensor,
+            m.health.as_ref().map(|h| health::paint(printer, h.state)).unwrap_or_default(),
             clean(&format!("{} {}", m.system.distribution, m.system.version)),
             tags_line(&m.tags),
             m.id.to_string(),

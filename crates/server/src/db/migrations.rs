@@ -41,6 +41,7 @@ const MIGRATIONS: &[Migration] = migrations![
     71 "0071_reach",
     80 "0080_exports",
     90 "0090_cloud_alerts",
+    91 "0091_health",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

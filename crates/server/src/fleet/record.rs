@@ -109,12 +109,14 @@ pub(super) struct Entry {
     pub(super) live: Option<Live>,
     pub(super) dirty: bool,
     pub(super) health_told: SensorHealthState,
+    /// Microseconds that its clock is ahead of ours, by its last heartbeat; a live value, never stored.
+    pub(super) skew: Option<i64>,
 }
 
 impl Entry {
     pub(super) fn new(record: DeviceRecord) -> Self {
         let name = Arc::from(record.facts.host_name.as_str());
-        Self { record, name, live: None, dirty: false, health_told: SensorHealthState::Inactive }
+        Self { record, name, live: None, dirty: false, health_told: SensorHealthState::Inactive, skew: None }
     }
 
     pub(super) fn end_session(&mut self, why: Control) {
@@ -166,6 +168,8 @@ impl Entry {
             machine_tags: r.tags.clone(),
             content_version: r.content_version.clone(),
             revoked: r.revoked,
+            plan: None,
+            collection_off: None,
             row_count: r.row_count,
             lost_row_count: r.lost_count,
         }

@@ -138,6 +138,7 @@ impl Fleet {
     /// Notes a heartbeat.
     pub fn heartbeat(&self, device: &DeviceId, beat: v1::Heartbeat, now: Micros) {
         if let Some(e) = self.devices().get_mut(device) {
+            e.skew = (beat.time > 0).then(|| beat.time.saturating_sub(now.0));
             e.record.health_issues = bounded_list(beat.health_issues, 32, 200);
             if beat.degradation > 0 {
                 e.record.health_issues.push(format!("works at step {} of degradation", beat.degradation.min(100)));

@@ -9,10 +9,10 @@ use crate::fleet::{Control, SessionGuard};
 use crate::metrics::ByCode;
 use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt as _};
-use garrison_model::{DeviceId, Micros};
+use garrison_model::{DeviceId, Feature, Micros};
 use garrison_telemetry::BatchHeader;
 use garrison_wire::session::{GatewayAction, GatewayLimits, GatewaySession, StoreResult};
-use garrison_wire::v1;
+use garrison_wire::v1::{self, server_frame};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -44,6 +44,8 @@ pub(super) struct Session {
     /// What the sensor says that it runs.
     content_version: String,
     content_due: Option<Instant>,
+    /// Whether the sensor was told last that its rows are wanted; it begins so.
+    wanted: bool,
     stopping: bool,
     ended: bool,
     next_tick: Instant,
@@ -86,6 +88,7 @@ impl Session {
             greeted: false,
             content_version: String::new(),
             content_due: None,
+            wanted: true,
             stopping: false,
             ended: false,
             next_tick: Instant::now() + TICK,
@@ -139,7 +142,12 @@ impl Session {
     fn handle(&mut self, event: Event) {
         let now = crate::now();
         let actions = match event {
-            Event::Stored(header, bytes, result) => self.state.stored(&header, bytes, result),
+            Event::Stored(header, bytes, result) => {
+                if matches!(result, StoreResult::Never { code: "plan_lacks_feature", .. }) {
+                    self.collection_tell();
+                }
+                self.state.stored(&header, bytes, result)
+            }
             Event::Control(Control::Run) => Vec::new(),
             Event::Control(Control::Revoked) => self.state.close("revoked", "the device was revoked"),
             Event::Control(Control::Superseded) => self.state.close("superseded", "the device has a newer session"),
@@ -167,6 +175,7 @@ impl Session {
             }
             Event::Tick => {
                 self.next_tick = Instant::now() + TICK;
+                self.collection_tell();
                 self.state.tick(now)
             }
         };
@@ -184,6 +193,7 @@ impl Session {
                 self.parts.shared.fleet.greeted(&self.device, *hello, now);
                 self.parts.content.mark_unchanged();
                 self.push_content();
+                self.collection_tell();
             }
             GatewayAction::Ingest { header, payload, urgent } => {
                 let ingest = Arc::clone(&self.parts.ingest);
@@ -200,6 +210,22 @@ impl Session {
                 self.parts.shared.metrics.sessions_closed.get_or_create(&ByCode { code }).inc();
                 tracing::debug!(device = %self.device, code, "session closed");
             }
+        }
+    }
+
+    /// Tells the sensor whether its rows are wanted, where that changed: a machine whose plan is off is not observed for
+    /// nothing. What comes all the same is refused by ingest.
+    fn collection_tell(&mut self) {
+        if !self.greeted || self.ended {
+            return;
+        }
+        let shared = &self.parts.shared;
+        let lacks = shared.plane.device_requires(&shared.tenant, &self.device, Feature::Edr).err();
+        if self.wanted != lacks.is_none() {
+            self.wanted = lacks.is_none();
+            let reason = lacks.map(|l| l.to_string()).unwrap_or_default();
+            let told = server_frame::Frame::Collection(v1::Collection { wanted: self.wanted, reason });
+            self.out.push_back(Out::Frame(v1::ServerFrame { frame: Some(told) }));
         }
     }
 

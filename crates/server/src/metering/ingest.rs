@@ -170,11 +170,13 @@ impl Metering {
         let prices = self.prices(tenant).await?;
         let rows = sqlx::query(
             "SELECT hour / 24 AS day, subscription_id, COUNT(DISTINCT machine_id) AS machines FROM metering_ledger \
-             WHERE tenant_id = $1 AND hour >= $2 AND hour < $3 AND plan = 'P2' GROUP BY hour / 24, subscription_id",
+             WHERE tenant_id = $1 AND hour >= $2 AND hour < $3 AND plan = $4 GROUP BY hour / 24, subscription_id",
         )
         .bind(tenant.as_str())
         .bind(first * 24)
         .bind((last + 1) * 24)
+        // Plans that hold more than the least one that holds the allowance do not exist.
+        .bind(garrison_model::Feature::FreeIngest.least().as_str())
         .fetch_all(self.db.pool())
         .await?;
         let mut days: BTreeMap<(i64, String), (i64, i64, i64)> = BTreeMap::new();

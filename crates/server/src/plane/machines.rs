@@ -112,6 +112,8 @@ pub struct MachineFilter {
     pub devices: Vec<DeviceId>,
     /// Only what the caller may see.
     pub sees: Option<crate::access::Sees>,
+    /// Only these.
+    pub only: Option<std::collections::HashSet<MachineId>>,
 }
 
 impl MachineFilter {
@@ -126,6 +128,7 @@ impl MachineFilter {
             && self.part.as_ref().is_none_or(|p| m.name.key().contains(&p.to_ascii_lowercase()))
             && (self.devices.is_empty() || m.device_id.as_ref().is_some_and(|d| self.devices.contains(d)))
             && self.sees.as_ref().is_none_or(|sees| sees.machine(m))
+            && self.only.as_ref().is_none_or(|only| only.contains(&m.id))
     }
 }
 
@@ -166,6 +169,7 @@ fn read(row: &AnyRow, sight: &Sight, now: Micros) -> Result<Machine, PlaneError>
         plan: desired.plan,
         excluded_by: desired.excluded_by,
         extensions: Vec::new(),
+        health: None,
         tags,
         system: serde_json::from_str(&row.try_get::<String, _>("system")?).map_err(PlaneError::stored("machine"))?,
         connector_version: row.try_get("connector_version")?,
@@ -233,6 +237,22 @@ async fn extensions_fill(
         }
     }
     Ok(())
+}
+
+/// Machines that have a device, with their subscriptions.
+pub(super) async fn with_devices(
+    connection: &mut AnyConnection,
+    tenant: &TenantId,
+) -> Result<Vec<(MachineId, SubscriptionId, DeviceId)>, PlaneError> {
+    let sql =
+        "SELECT id, subscription_id, device_id FROM plane_machines WHERE tenant_id = $1 AND device_id IS NOT NULL";
+    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(connection).await?;
+    let read = |row: &AnyRow| -> Result<_, PlaneError> {
+        let (subscription, device): (String, String) = (row.try_get("subscription_id")?, row.try_get("device_id")?);
+        let subscription = SubscriptionId::new(&subscription).map_err(PlaneError::stored("subscription"))?;
+        Ok((id_read(row)?, subscription, DeviceId::new(device).map_err(PlaneError::stored("machine"))?))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Walks all machines of a tenant in steps, so that memory stays bounded.

@@ -203,6 +203,7 @@ mod tests {
             plan: effective(Some(Plan::P2), None),
             excluded_by: None,
             extensions: Vec::new(),
+            health: None,
             tags: tags.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Tags>(),
             system: Default::default(),
             connector_version: String::new(),

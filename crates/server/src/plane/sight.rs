@@ -67,6 +67,12 @@ impl Sight {
         self.plans.get(subscription).copied()
     }
 
+    /// The greatest plan set anywhere; `None` where there is neither a subscription nor a setting.
+    pub fn greatest(&self) -> Option<Plan> {
+        let set = self.plans.values().copied().chain(self.overrides.values().map(|own| Plan::from(*own)));
+        set.max().or((!self.integration.is_empty()).then_some(Plan::Off))
+    }
+
     /// The machine's own setting.
     pub fn own(&self, id: &MachineId) -> Option<Override> {
         self.overrides.get(id).copied()

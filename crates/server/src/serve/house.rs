@@ -14,6 +14,7 @@ use crate::detection::indicator::Indicators;
 use crate::detection::retro::Retro;
 use crate::fleet::Fleet;
 use crate::gateway::{GatewayParts, Wires};
+use crate::health::Health;
 use crate::hunting::Hunting;
 use crate::identity::Identity;
 use crate::incidents::Incidents;
@@ -75,6 +76,8 @@ pub struct House {
     pub retro: Arc<Retro>,
     /// Connectors of machines.
     pub connect: Arc<Connect>,
+    /// Health of machines.
+    pub health: Arc<Health>,
     ingest: Option<Arc<Ingest>>,
     mirror: Option<Arc<Mirror>>,
     router: Router,
@@ -192,6 +195,7 @@ impl House {
     async fn open(houses: &Arc<Houses>, tenant: &TenantId) -> anyhow::Result<Self> {
         let ground = &houses.ground;
         let (config, db) = (&ground.config, &ground.db);
+        ground.plane.bought_refresh(tenant, crate::now()).await?;
         let lake = lake_open(config, tenant, &ground.plane, db).await?;
         let is_first = *tenant == TenantId::first();
         let identity = ground.identity.of(tenant);
@@ -224,6 +228,7 @@ impl House {
         let indicators = Indicators::open(&shared, &detection).await?;
         let retro = Retro::new(&shared, &detection, &custom, &indicators, Arc::new(crate::now));
         let connect = Connect::open(&shared, Arc::new(crate::now)).await?;
+        let health = Health::open(&shared, &connect, Arc::new(crate::now)).await?;
         let mut tasks = Vec::new();
         let (mut intake, mut mirror) = (None, None);
         if config.role != Role::Query {
@@ -240,6 +245,7 @@ impl House {
             tasks.push(tokio::spawn(Arc::clone(&custom).stream_loop()));
             tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
+            tasks.push(tokio::spawn(Arc::clone(&health).run_loop()));
             tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents).run_loop()));
             mirror = mirror_of(&shared)?;
             tasks.extend(reconcile::intake(&shared, mirror.as_ref(), &incidents));
@@ -250,8 +256,8 @@ impl House {
             indicators: Arc::clone(&indicators),
             retro: Arc::clone(&retro),
         };
-        let router =
-            crate::api::router(&shared, &detection, &incidents, &hunting, own, &connect, Arc::downgrade(houses));
+        let houses = Arc::downgrade(houses);
+        let router = crate::api::router(&shared, &detection, &incidents, &hunting, own, &connect, &health, houses);
         tasks.extend(reconcile::tenant(&shared, &hunting));
         let (ingest, tasks) = (intake, Mutex::new(tasks));
         Ok(Self {
@@ -263,6 +269,7 @@ impl House {
             indicators,
             retro,
             connect,
+            health,
             ingest,
             mirror,
             router,

@@ -98,6 +98,8 @@ pub(super) fn intake(
     let (fleet, lake) = (Arc::clone(shared), Arc::clone(shared));
     let metering = Arc::clone(shared);
     let central = Arc::clone(shared);
+    let plans = Arc::clone(shared);
+    let plans_read = Arc::new(std::sync::Mutex::new((u64::MAX, std::time::Instant::now())));
     let (kept, cases) = (Arc::clone(shared), Arc::clone(incidents));
     let last = Arc::new(std::sync::Mutex::new((crate::now(), std::time::Instant::now())));
     let mut tasks = vec![
@@ -110,6 +112,11 @@ pub(super) fn intake(
         every(shared, "lake", Duration::from_mins(1), move || {
             let shared = Arc::clone(&lake);
             async move { crate::retention::lake(&shared, crate::now()).await.map(drop) }
+        }),
+        // What a plan does not hold is not collected: a change of plans is known here within a second.
+        every(shared, "plans", Duration::from_secs(1), move || {
+            let (shared, read) = (Arc::clone(&plans), Arc::clone(&plans_read));
+            async move { plans_follow(&shared, &read).await }
         }),
         every(shared, "retention", Duration::from_hours(1), move || {
             let (shared, incidents) = (Arc::clone(&kept), Arc::clone(&cases));
@@ -134,6 +141,26 @@ pub(super) fn intake(
         }));
     }
     tasks
+}
+
+/// Plans are read at least this often: another server on the same database may have changed them.
+const PLANS_EVERY: Duration = Duration::from_secs(15);
+
+/// Reads plans of devices where this server has changed something, or after a while.
+async fn plans_follow(
+    shared: &Shared,
+    read: &std::sync::Mutex<(u64, std::time::Instant)>,
+) -> Result<(), crate::plane::PlaneError> {
+    let revision = shared.plane.revision();
+    {
+        let (seen, at) = *read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if seen == revision && at.elapsed() < PLANS_EVERY {
+            return Ok(());
+        }
+    }
+    shared.plane.bought_refresh(&shared.tenant, crate::now()).await?;
+    *read.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = (revision, std::time::Instant::now());
+    Ok(())
 }
 
 /// Marks this minute and settles what is over, unless the wall clock was set since the last look: then nothing is

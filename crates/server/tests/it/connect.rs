@@ -171,8 +171,12 @@ async fn machines_are_connected_and_ordered_on_postgresql() {
 
 #[path = "connect_faults.rs"]
 mod faults;
+#[path = "health.rs"]
+mod health;
 #[path = "connect_live.rs"]
 mod live;
+#[path = "plans.rs"]
+mod plans;
 #[path = "reach.rs"]
 mod reach;
 #[path = "recommend.rs"]

@@ -43,6 +43,13 @@ pub enum SensorAction {
     },
     /// New detection content, not yet verified.
     Content(v1::Content),
+    /// Whether the server wants rows; if not, why.
+    Collection {
+        /// Whether it does.
+        wanted: bool,
+        /// Why not, cut to 200 characters.
+        reason: String,
+    },
     /// The server has answered the greeting; its clock differs from ours by this much.
     Ready {
         /// Server's time less ours, milliseconds.
@@ -207,6 +214,10 @@ impl SensorSession {
                 vec![SensorAction::Requeue { boot, sequence_first, row_count, code }]
             }
             (Phase::Ready, Some(server_frame::Frame::Content(content))) => vec![SensorAction::Content(content)],
+            (Phase::Ready, Some(server_frame::Frame::Collection(told))) => {
+                let reason = told.reason.chars().filter(|c| !c.is_control()).take(200).collect();
+                vec![SensorAction::Collection { wanted: told.wanted, reason }]
+            }
             // A frame kind that a newer server knows is passed over; anything else out of turn ends the session.
             (_, None) => Vec::new(),
             _ => self.close("protocol", Duration::from_secs(5)),

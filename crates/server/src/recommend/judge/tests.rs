@@ -21,6 +21,7 @@ fn machine(kind: MachineKind, state: ConnectionState) -> Machine {
         plan: EffectivePlan { plan: Plan::P2, source: PlanSource::Subscription },
         excluded_by: None,
         extensions: Vec::new(),
+        health: None,
         tags: Default::default(),
         system: Default::default(),
         connector_version: String::new(),
