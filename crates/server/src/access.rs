@@ -118,7 +118,7 @@ impl Access {
         let oidc = oidc.map(oidc::Oidc::new).transpose().map_err(|e| AccessError::Value(e.to_string()))?;
         let policies = Policies::load()?;
         let kept = Mutex::new(Kept { setup: None, rights: lru::LruCache::new(RIGHTS_MAX) });
-        let audit = audit::Audit::start(db.clone(), tenant.clone(), signer);
+        let audit = audit::Audit::start(db.clone(), tenant.clone(), signer).await?;
         Ok(Self { db, tenant, fleet, plane, policies, kept, audit, oidc })
     }
 

@@ -46,7 +46,7 @@ pub struct Fleet {
 impl Fleet {
     /// Reads all devices.
     pub async fn open(db: Db, tenant: TenantId, inactive_after: Duration) -> Result<Self, DbError> {
-        let devices = store::load(&db).await?.into_iter().map(|r| (r.id.clone(), Entry::new(r))).collect();
+        let devices = store::load(&db, &tenant).await?.into_iter().map(|r| (r.id.clone(), Entry::new(r))).collect();
         let cutoff = store::cutoff(&db, &tenant).await?;
         Ok(Self {
             db,

@@ -109,7 +109,10 @@ impl Server {
             lock: lock.into(),
         }));
         let first = houses.open(&TenantId::first()).await?;
-        houses.look().await?;
+        if let Err(error) = houses.look().await {
+            // The others go on; it is tried again.
+            tracing::error!(error = error.as_ref() as &dyn std::error::Error, "a tenant cannot be opened");
+        }
         let shared = Arc::clone(&first.shared);
         let mut tasks = Vec::new();
         let (mut gateway, mut sessions) = (SocketAddr::from(([0, 0, 0, 0], 0)), None);

@@ -42,6 +42,7 @@ struct Waiting {
 pub struct Audit {
     db: Db,
     tenant: TenantId,
+    chain: Chain,
     signer: SigningKey,
     queue: mpsc::Sender<Waiting>,
     writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -102,12 +103,13 @@ pub struct AuditLine {
 }
 
 impl Audit {
-    /// Starts the writer.
-    pub(super) fn start(db: Db, tenant: TenantId, signer: SigningKey) -> Self {
+    /// Finds the tenant's chain, or begins it, and starts the writer.
+    pub(super) async fn start(db: Db, tenant: TenantId, signer: SigningKey) -> Result<Self, DbError> {
+        let chain = Chain::of(&db, &tenant).await?;
         let (queue, waiting) = mpsc::channel(WAITING_MAX);
         let stop = CancellationToken::new();
-        let writer = tokio::spawn(run(db.clone(), tenant.clone(), waiting, stop.clone()));
-        Self { db, tenant, signer, queue, writer: Mutex::new(Some(writer)), stop }
+        let writer = tokio::spawn(run(db.clone(), tenant.clone(), chain, waiting, stop.clone()));
+        Ok(Self { db, tenant, chain, signer, queue, writer: Mutex::new(Some(writer)), stop })
     }
 
     /// Writes an entry; comes back when it is durable.
@@ -153,7 +155,8 @@ impl Audit {
                 query.push(" AND ").push(column).push(" = ").push_bind(value.clone());
             }
         }
-        for (condition, value) in [(" AND at >= ", f.from), (" AND at < ", f.to), (" AND seq < ", f.before)] {
+        let before = f.before.map(|seq| self.chain.place(seq));
+        for (condition, value) in [(" AND at >= ", f.from), (" AND at < ", f.to), (" AND seq < ", before)] {
             if let Some(value) = value {
                 query.push(condition).push_bind(value);
             }
@@ -176,8 +179,9 @@ impl Audit {
     pub async fn prove(&self, after: i64, limit: i64) -> Result<ProvedPart, DbError> {
         let before = match after {
             0 => Some(chain::ZERO.to_owned()),
-            _ => sqlx::query("SELECT hash FROM access_audit WHERE seq = $1")
-                .bind(after)
+            _ => sqlx::query("SELECT hash FROM access_audit WHERE seq = $1 AND tenant_id = $2")
+                .bind(self.chain.place(after))
+                .bind(self.tenant.as_str())
                 .fetch_optional(self.db.pool())
                 .await?
                 .map(|row| row.try_get("hash"))
@@ -205,9 +209,11 @@ impl Audit {
 
     /// Lines of the chain after a number, as they are exported.
     pub async fn export(&self, after: i64, limit: i64) -> Result<Vec<String>, DbError> {
-        let rows = sqlx::query("SELECT line, hash FROM access_audit WHERE seq > $1 ORDER BY seq LIMIT $2")
-            .bind(after)
+        let sql = "SELECT line, hash FROM access_audit WHERE seq > $1 AND tenant_id = $3 ORDER BY seq LIMIT $2";
+        let rows = sqlx::query(sql)
+            .bind(self.chain.place(after))
             .bind(limit)
+            .bind(self.tenant.as_str())
             .fetch_all(self.db.pool())
             .await?;
         let seal = self.db.seal_own();
@@ -223,7 +229,8 @@ impl Audit {
 
     /// The head of the chain, signed as of now.
     pub async fn head(&self, now: Micros) -> Result<SignedHead, DbError> {
-        let row = sqlx::query("SELECT seq, hash FROM access_audit_head WHERE id = 1").fetch_one(self.db.pool()).await?;
+        let sql = "SELECT seq, hash FROM access_audit_head WHERE id = $1";
+        let row = sqlx::query(sql).bind(self.chain.0).fetch_one(self.db.pool()).await?;
         let head = Head {
             tenant: self.tenant.to_string(),
             seq: row.try_get("seq")?,
@@ -234,7 +241,41 @@ impl Audit {
     }
 }
 
-async fn run(db: Db, tenant: TenantId, mut waiting: mpsc::Receiver<Waiting>, stop: CancellationToken) {
+/// Numbers of entries that a chain has room for: a million a second for twelve days, or a thousand for thirty years.
+const CHAIN_ENTRIES: i64 = 1 << 40;
+
+/// A tenant's chain, by its number; the first tenant's is 1.
+#[derive(Debug, Clone, Copy)]
+struct Chain(i64);
+
+impl Chain {
+    async fn of(db: &Db, tenant: &TenantId) -> Result<Self, DbError> {
+        let mut tx = db.write().await?;
+        // Two servers that begin the same chain at once: the second one's is refused by the index, and is there next time.
+        sqlx::query(
+            "INSERT INTO access_audit_head (id, seq, hash, of_tenant) SELECT (SELECT MAX(id) FROM access_audit_head) + 1, \
+             0, $1, $2 WHERE NOT EXISTS (SELECT 1 FROM access_audit_head WHERE of_tenant = $2)",
+        )
+        .bind(chain::ZERO)
+        .bind(tenant.as_str())
+        .execute(tx.conn())
+        .await?;
+        let row = sqlx::query("SELECT id FROM access_audit_head WHERE of_tenant = $1")
+            .bind(tenant.as_str())
+            .fetch_one(tx.conn())
+            .await?;
+        let id = row.try_get("id")?;
+        tx.commit().await?;
+        Ok(Self(id))
+    }
+
+    /// Where an entry of this chain stands among those of all.
+    fn place(self, seq: i64) -> i64 {
+        (self.0 - 1).saturating_mul(CHAIN_ENTRIES).saturating_add(seq)
+    }
+}
+
+async fn run(db: Db, tenant: TenantId, chain: Chain, mut waiting: mpsc::Receiver<Waiting>, stop: CancellationToken) {
     let mut group = Vec::with_capacity(GROUP_MAX);
     loop {
         let count = tokio::select! {
@@ -249,7 +290,7 @@ async fn run(db: Db, tenant: TenantId, mut waiting: mpsc::Receiver<Waiting>, sto
         }
         let mut written = false;
         for tried in 1..=TRIES {
-            match write(&db, &tenant, &group).await {
+            match write(&db, &tenant, chain, &group).await {
                 Ok(()) => {
                     written = true;
                     break;
@@ -268,10 +309,11 @@ async fn run(db: Db, tenant: TenantId, mut waiting: mpsc::Receiver<Waiting>, sto
     }
 }
 
-async fn write(db: &Db, tenant: &TenantId, group: &[Waiting]) -> Result<(), DbError> {
+async fn write(db: &Db, tenant: &TenantId, chain: Chain, group: &[Waiting]) -> Result<(), DbError> {
     let mut tx = db.write().await?;
     // Changing the head's row takes the turn, on PostgreSQL too, where several servers may write.
-    let row = sqlx::query("UPDATE access_audit_head SET seq = seq WHERE id = 1 RETURNING seq, hash")
+    let row = sqlx::query("UPDATE access_audit_head SET seq = seq WHERE id = $1 RETURNING seq, hash")
+        .bind(chain.0)
         .fetch_one(tx.conn())
         .await?;
     let seal = db.seal_own();
@@ -284,7 +326,7 @@ async fn write(db: &Db, tenant: &TenantId, group: &[Waiting]) -> Result<(), DbEr
             "INSERT INTO access_audit (seq, tenant_id, at, who, kind, action, target, status, line, hash) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
-        .bind(seq)
+        .bind(chain.place(seq))
         .bind(tenant.as_str())
         .bind(waiting.draft.at.0)
         .bind(seal.put(columns::AUDIT_WHO, &entry.who)?)
@@ -298,9 +340,10 @@ async fn write(db: &Db, tenant: &TenantId, group: &[Waiting]) -> Result<(), DbEr
         .await?;
         previous = hash;
     }
-    sqlx::query("UPDATE access_audit_head SET seq = $1, hash = $2 WHERE id = 1")
+    sqlx::query("UPDATE access_audit_head SET seq = $1, hash = $2 WHERE id = $3")
         .bind(seq)
         .bind(previous)
+        .bind(chain.0)
         .execute(tx.conn())
         .await?;
     tx.commit().await?;

@@ -374,7 +374,7 @@ impl Access {
                 // Nobody is made who may not sign in.
                 roles.as_ref().map_err(|why| OidcError::Refused(why))?;
                 let name = name_of(&claims).ok_or(OidcError::Refused("the account has no name"))?;
-                let made = crate::identity::insert_user(tx.conn(), &seal, &name, Role::Reader, now).await;
+                let made = crate::identity::insert_user(tx.conn(), &seal, &self.tenant, &name, Role::Reader, now).await;
                 let made = made.map_err(|error| match error {
                     crate::identity::Error::UserExists(_) => OidcError::Refused(
                         "a local user has the account's name; an administrator must rename one of them",

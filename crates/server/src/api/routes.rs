@@ -203,7 +203,7 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/api/advancedhunting/run", May(A::ViewSecops, Part), Read),
 
     line("GET", "/tenants", SignedIn, Quiet),
-    line("POST", "/tenants", May(A::PortalSettings, Whole), Change),
+    line("POST", "/tenants", May(A::Own, Whole), Change),
     line("GET", "/tenant", May(A::CloudView, Part), Quiet),
     line("PUT", "/tenant", May(A::PortalSettings, Whole), Change),
     line("GET", "/tenant/retention", May(A::CloudView, Whole), Quiet),

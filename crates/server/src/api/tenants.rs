@@ -92,6 +92,9 @@ pub async fn tenant_create(
     Extension(who): Extension<Principal>,
     Body(body): Body<TenantNew>,
 ) -> Result<(StatusCode, Json<TenantLine>), ApiError> {
+    if who.token.is_some() {
+        return Err(ApiError::with(Kind::Forbidden, "a person makes a tenant, who owns it then; a token owns nothing"));
+    }
     if api.shared.tenant != TenantId::first() {
         return Err(ApiError::with(Kind::Forbidden, "tenants are made from the first one, by who owns it"));
     }

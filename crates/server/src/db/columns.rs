@@ -176,7 +176,7 @@ macro_rules! plain {
 }
 
 plain! {
-    identity_users { id Id, role Word, password_hash Id }
+    identity_users { id Id, role Word, password_hash Id, of_tenant Id }
     identity_sessions { hash Id, user_id Id, of_tenant Id }
     identity_links { hash Id, user_id Id }
     identity_api_tokens { id Id, role Word, hash Id, of_tenant Id }
@@ -190,7 +190,7 @@ plain! {
     access_token_scopes { token_id Id, actions Word, device_groups Id }
     access_oidc_accounts { issuer Label, user_id Id }
     access_audit { tenant_id Id, kind Word, action Word, hash Id }
-    access_audit_head { hash Id }
+    access_audit_head { hash Id, of_tenant Id }
     db_migrations { name Word }
     db_seals { scope Id, key_name Id, state Word, columns Id }
     fleet_devices {

@@ -89,7 +89,7 @@ impl Fleet {
         let peer = PeerIdentity::from_certificate(&chain[0]).map_err(EnrolError::Request)?;
         let facts = Facts::from_claims(request.host);
         let record = DeviceRecord {
-            duplicate_of: store::same_hardware(tx.conn(), &facts).await?,
+            duplicate_of: store::same_hardware(tx.conn(), &self.tenant, &facts).await?,
             facts,
             ..self.new_record(device.clone(), Some(ip), now)
         };

@@ -49,9 +49,10 @@ fn read(db: &Db, row: &AnyRow) -> Result<Option<DeviceRecord>, sqlx::Error> {
     }))
 }
 
-pub(super) async fn load(db: &Db) -> Result<Vec<DeviceRecord>, DbError> {
+pub(super) async fn load(db: &Db, tenant: &TenantId) -> Result<Vec<DeviceRecord>, DbError> {
     let failed = || DbError::step("read the devices");
-    let rows = sqlx::query("SELECT * FROM fleet_devices").fetch_all(db.pool()).await.map_err(failed())?;
+    let sql = "SELECT * FROM fleet_devices WHERE tenant = $1";
+    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(db.pool()).await.map_err(failed())?;
     let mut records = Vec::with_capacity(rows.len());
     for row in &rows {
         records.extend(read(db, row).map_err(failed())?);
@@ -133,16 +134,21 @@ pub(super) async fn update(connection: &mut AnyConnection, seal: &Sealer, r: &De
 }
 
 /// The oldest device that is not revoked and reported this hardware or machine id.
-pub(super) async fn same_hardware(connection: &mut AnyConnection, facts: &Facts) -> Result<Option<String>, DbError> {
+pub(super) async fn same_hardware(
+    connection: &mut AnyConnection,
+    tenant: &TenantId,
+    facts: &Facts,
+) -> Result<Option<String>, DbError> {
     if facts.hardware_uuid.is_empty() {
         return Ok(None);
     }
     let row = sqlx::query(
         "SELECT id FROM fleet_devices WHERE hardware_uuid = $1 AND machine_id = $2 AND revoked = 0
-         ORDER BY first_seen LIMIT 1",
+         AND tenant = $3 ORDER BY first_seen LIMIT 1",
     )
     .bind(facts.hardware_uuid.clone())
     .bind(facts.machine_id.clone())
+    .bind(tenant.as_str())
     .fetch_optional(connection)
     .await
     .map_err(DbError::step("look for the same hardware"))?;

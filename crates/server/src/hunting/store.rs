@@ -333,11 +333,18 @@ impl Hunting {
     pub async fn history_sweep(&self, now: Micros) -> Result<(), HuntError> {
         let oldest = now.0.saturating_sub(i64::from(self.settings.history_days) * DAY);
         let mut tx = self.shared.db.write().await?;
-        sqlx::query("DELETE FROM hunting_history WHERE began < $1").bind(oldest).execute(tx.conn()).await?;
+        let tenant = self.shared.tenant.as_str();
+        sqlx::query("DELETE FROM hunting_history WHERE tenant_id = $2 AND began < $1")
+            .bind(oldest)
+            .bind(tenant)
+            .execute(tx.conn())
+            .await?;
         sqlx::query(
-            "DELETE FROM hunting_history WHERE number <= (SELECT COALESCE(MAX(number), 0) FROM hunting_history) - $1",
+            "DELETE FROM hunting_history WHERE tenant_id = $2 AND number <= (SELECT number FROM hunting_history \
+             WHERE tenant_id = $2 ORDER BY number DESC LIMIT 1 OFFSET $1)",
         )
         .bind(i64::from(self.settings.history_rows_max))
+        .bind(tenant)
         .execute(tx.conn())
         .await?;
         Ok(tx.commit().await?)
@@ -347,10 +354,11 @@ impl Hunting {
     pub(super) async fn quotas_restore(&self, now: Micros) -> Result<(), HuntError> {
         let rows = sqlx::query(
             "SELECT tenant_id, owner, interface, began, ended FROM hunting_history WHERE began > $1 AND state <> $2 \
-             ORDER BY ended",
+             AND tenant_id = $3 ORDER BY ended",
         )
         .bind(now.0.saturating_sub(DAY))
         .bind(RunState::Refused.as_str())
+        .bind(self.shared.tenant.as_str())
         .fetch_all(self.shared.db.pool())
         .await?;
         let own = [Interface::Detection.as_str(), Interface::RetroHunt.as_str()];

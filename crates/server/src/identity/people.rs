@@ -162,17 +162,14 @@ pub(super) async fn sweep(connection: &mut AnyConnection, now: Micros) -> Result
 }
 
 impl Identity {
-    /// The users of this tenant, by name: those to whom something is given in it, and in the first tenant also those to
-    /// whom nothing is given anywhere.
+    /// The users of this tenant, by name: those who were made in it, and those to whom something is given in it.
     pub async fn user_list(&self) -> Result<Vec<UserRecord>, Error> {
         let rows = sqlx::query(
-            "SELECT id, name, role, password_hash, created, disabled FROM identity_users u WHERE \
-             EXISTS (SELECT 1 FROM access_assignments WHERE tenant_id = $1 AND principal = u.id) \
-             OR EXISTS (SELECT 1 FROM access_members WHERE tenant_id = $1 AND user_id = u.id) \
-             OR ($2 = 1 AND NOT EXISTS (SELECT 1 FROM access_assignments WHERE principal = u.id)) LIMIT 10000",
+            "SELECT id, name, role, password_hash, created, disabled FROM identity_users u WHERE of_tenant = $1 \
+             OR EXISTS (SELECT 1 FROM access_assignments WHERE tenant_id = $1 AND principal = u.id) \
+             OR EXISTS (SELECT 1 FROM access_members WHERE tenant_id = $1 AND user_id = u.id) LIMIT 10000",
         )
         .bind(self.tenant.as_str())
-        .bind(i64::from(self.tenant == TenantId::first()))
         .fetch_all(self.db.pool())
         .await?;
         let seal = self.db.seal_own();
@@ -198,13 +195,17 @@ impl Identity {
     }
 
     /// Whether somebody of this tenant may let a user in or shut him out: in the first tenant all users, elsewhere those
-    /// who work nowhere else.
+    /// who were made there and work nowhere else.
     pub async fn user_is_own(&self, user: &UserId) -> Result<bool, Error> {
         if self.tenant == TenantId::first() {
             return Ok(true);
         }
-        let (here, there) = self.user_places(user).await?.into_iter().partition::<Vec<_>, _>(|t| *t == self.tenant);
-        Ok(!here.is_empty() && there.is_empty())
+        let made = sqlx::query("SELECT 1 FROM identity_users WHERE id = $1 AND of_tenant = $2")
+            .bind(user.as_str().to_owned())
+            .bind(self.tenant.as_str())
+            .fetch_optional(self.db.pool())
+            .await?;
+        Ok(made.is_some() && self.user_places(user).await?.iter().all(|tenant| *tenant == self.tenant))
     }
 
     /// The tenants in which something is given to a user, the first one first.
@@ -253,7 +254,7 @@ impl Identity {
     /// A new user without a password; a link lets them in first.
     pub async fn user_create(&self, name: &str, role: Role, now: Micros) -> Result<UserRecord, Error> {
         let mut tx = self.db.write().await?;
-        let id = insert_user(tx.conn(), &self.db.seal_own(), name, role, now).await?;
+        let id = insert_user(tx.conn(), &self.db.seal_own(), &self.tenant, name, role, now).await?;
         crate::access::store::assign_new_user(tx.conn(), &self.tenant, &id, role, now).await?;
         tx.commit().await?;
         Ok(UserRecord { id, name: name.to_owned(), role, password_set: false, disabled: false, created: now })
@@ -461,6 +462,7 @@ impl Identity {
 pub(crate) async fn insert_user(
     connection: &mut AnyConnection,
     seal: &Sealer,
+    tenant: &TenantId,
     name: &str,
     role: Role,
     now: Micros,
@@ -470,11 +472,12 @@ pub(crate) async fn insert_user(
         return Err(Error::Invalid("a user name has 1 to 80 letters, digits and .-_@+"));
     }
     let id = UserId::new(uuid::Uuid::now_v7().to_string()).map_err(|_| damaged())?;
-    sqlx::query("INSERT INTO identity_users (id, name, role, created) VALUES ($1, $2, $3, $4)")
+    sqlx::query("INSERT INTO identity_users (id, name, role, created, of_tenant) VALUES ($1, $2, $3, $4, $5)")
         .bind(id.as_str().to_owned())
         .bind(seal.put(columns::USER_NAME, name)?)
         .bind(role.as_str())
         .bind(now.0)
+        .bind(tenant.as_str())
         .execute(connection)
         .await
         .map_err(|e| if is_unique_violation(&e) { Error::UserExists(name.to_owned()) } else { e.into() })?;

@@ -26,7 +26,7 @@ impl Plane {
     /// case, since another server on the same database may have changed it.
     pub async fn bought_refresh(&self, tenant: &TenantId, now: Micros) -> Result<(), PlaneError> {
         let mut connection = self.db.pool().acquire().await?;
-        let sight = sight::sight(&mut connection, tenant, now).await?;
+        let sight = sight::sight(&mut connection, self.db.seal(tenant), tenant, now).await?;
         let mut bought = Bought { devices: HashMap::new(), greatest: sight.greatest() };
         for (machine, subscription, device) in machines::with_devices(&mut connection, tenant).await? {
             let plan = sight.plan(&machine, &subscription);

@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::plane::Plane;
 use crate::rest;
 use crate::shared::Shared;
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -141,12 +142,15 @@ impl Houses {
         if self.ground.config.role == Role::Query {
             return Ok(());
         }
+        let mut failed = Ok(());
         for tenant in self.ground.plane.tenants().await? {
             if self.of(&tenant).is_none() && !self.ground.stop.is_cancelled() {
-                self.open(&tenant).await?;
+                // One that cannot be opened does not keep the others shut.
+                let opened = self.open(&tenant).await.with_context(|| format!("cannot open tenant `{tenant}`"));
+                failed = failed.and(opened.map(drop));
             }
         }
-        Ok(())
+        failed
     }
 
     /// The routes that a request is for.

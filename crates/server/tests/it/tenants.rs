@@ -80,13 +80,12 @@ async fn send(server: &TestServer, identity: &SensorIdentity, command: &str) {
     sensor.settle().await.unwrap();
 }
 
-fn settings(config: &mut Config, database: Option<&String>) {
-    config.database_url = database.cloned();
-    // Plain, so that what lies where can be looked for byte by byte.
-    config.encryption = false;
-}
-
-async fn two(database: Option<String>) {
+async fn two(database: Option<String>, encryption: bool) {
+    let settings = |config: &mut Config, database: Option<&String>| {
+        config.database_url = database.cloned();
+        // Plain, what lies where can be looked for byte by byte; sealed is how servers are.
+        config.encryption = encryption;
+    };
     let _ = rustls::crypto::ring::default_provider().install_default();
     let server = TestServer::start_with(|c| settings(c, database.as_ref())).await.unwrap();
     let data = server.folder().to_owned();
@@ -159,6 +158,10 @@ async fn two(database: Option<String>) {
     let program = json!({"name": "p", "role": "admin"});
     let program = token(post(&server, local, other, "/api-tokens", program).await);
     let program = Who::Bearer(&program);
+    let admin = token(post(&server, local, None, "/api-tokens", json!({"name": "a", "role": "admin"})).await);
+    let third = json!({"id": "third", "geography": "UK"});
+    let (got, ..) = ask(&server, Who::Bearer(&admin), None, Method::POST, "/tenants", third).await;
+    assert_eq!(got, 403, "a program makes no tenants");
     assert_eq!(names(&get(&server, program, None, "/devices").await, "name"), ["web-theirs"]);
     assert_eq!(names(&get(&server, program, None, "/tenants").await, "id"), ["other"]);
     assert_eq!(ask(&server, program, Some("default"), Method::GET, "/devices", Value::Null).await.0, 401);
@@ -195,7 +198,19 @@ async fn two(database: Option<String>) {
     assert_eq!(jobs(&server, both, Some("default")).await, [OURS]);
     let said = get(&server, local, other, "/audit").await.to_string();
     assert!(said.contains("session/tenant") || said.contains("/users"), "{said}");
-    assert!(!get(&server, local, None, "/audit").await.to_string().contains("web-theirs"));
+    // Each has a chain of the audit log of its own, whole and with nothing of the other.
+    for (tenant, own, others) in [(None, "users/both", "users/ann"), (other, "users/ann", "users/both")] {
+        let (_, first, _) = ask(&server, local, tenant, Method::GET, "/audit?limit=1", Value::Null).await;
+        assert!(first["items"][0]["seq"].as_i64().unwrap() < 1000, "{first}");
+        let url = format!("{}/api/v1/audit/export", server.server.http_url());
+        let Who::Bearer(token) = local else { unreachable!() };
+        let asked = reqwest::Client::new().get(url).bearer_auth(token);
+        let asked = asked.header("X-Garrison-Tenant", tenant.unwrap_or("default"));
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        assert!(text.contains(own) && !text.contains(others), "{tenant:?}: {text}");
+        let proved = post(&server, local, tenant, "/audit/verify", json!({})).await;
+        assert_eq!(proved["whole"], true, "{proved}");
+    }
 
     // On disk each lies under its own geography. A restart brings both back.
     let folder = server.stop().await.unwrap();
@@ -204,8 +219,9 @@ async fn two(database: Option<String>) {
     let folder = server.stop().await.unwrap();
     let (here, there) = (place_of(&data, &first).unwrap().unwrap(), place_of(&data, &second).unwrap().unwrap());
     assert!(there.lake.starts_with(data.join("geographies/uk")), "{there:?}");
-    assert!(!telling(&here.lake, "quetzal").is_empty() && telling(&here.lake, "zanzibar").is_empty());
-    assert!(!telling(&there.lake, "zanzibar").is_empty() && telling(&there.lake, "quetzal").is_empty());
+    assert_eq!(telling(&here.lake, "quetzal").is_empty(), encryption);
+    assert_eq!(telling(&there.lake, "zanzibar").is_empty(), encryption);
+    assert!(telling(&here.lake, "zanzibar").is_empty() && telling(&there.lake, "quetzal").is_empty());
     let server = TestServer::start_in(folder, |c| settings(c, database.as_ref())).await.unwrap();
     let local = server.server.shared.identity.local_token().to_owned();
     let local = Who::Bearer(&local);
@@ -213,6 +229,11 @@ async fn two(database: Option<String>) {
         (jobs(&server, local, None).await, jobs(&server, local, other).await),
         (vec![OURS.into()], vec![THEIRS.into()])
     );
+    for (tenant, host, hidden) in [(None, "web-ours", &theirs), (other, "web-theirs", &ours)] {
+        assert_eq!(names(&get(&server, local, tenant, "/devices").await, "name"), [host]);
+        let path = format!("/devices/{}/revoke", hidden.device);
+        assert_eq!(ask(&server, local, tenant, Method::POST, &path, json!({"reason": "x"})).await.0, 404);
+    }
     send(&server, &theirs, "job zanzibar three").await;
     assert_eq!(jobs(&server, local, other).await.len(), 2);
     assert_eq!(jobs(&server, local, None).await, [OURS]);
@@ -238,7 +259,12 @@ async fn two(database: Option<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tenants_of_one_server_see_nothing_of_each_other_on_sqlite() {
-    two(None).await;
+    two(None, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tenants_of_one_server_see_nothing_of_each_other_sealed() {
+    two(None, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,5 +273,5 @@ async fn two_tenants_of_one_server_see_nothing_of_each_other_on_postgresql() {
         eprintln!("skipped because PostgreSQL is not installed");
         return;
     };
-    two(Some(postgres.url())).await;
+    two(Some(postgres.url()), true).await;
 }
