@@ -12,8 +12,10 @@ mod source;
 
 pub use source::Place;
 
+use crate::connect::Connect;
 use crate::incidents::{CaseError, Incidents};
 use crate::plane::PlaneError;
+use crate::recommend::{Recommend, RecommendError};
 use crate::shared::{Shared, rfc3339};
 use futures::StreamExt as _;
 use garrison_model::{Micros, Severity};
@@ -62,6 +64,9 @@ pub enum ExportError {
     /// Machines could not be read.
     #[error(transparent)]
     Plane(#[from] PlaneError),
+    /// Recommendations could not be judged.
+    #[error(transparent)]
+    Recommend(#[from] RecommendError),
     /// The object store's settings.
     #[error(transparent)]
     Lake(#[from] garrison_lake::LakeError),
@@ -265,6 +270,7 @@ pub struct Record {
 pub struct Exports {
     shared: Arc<Shared>,
     incidents: Arc<Incidents>,
+    recommend: Recommend,
 }
 
 #[derive(Debug)]
@@ -371,8 +377,9 @@ fn check(new: &ExportNew) -> Result<(), ExportError> {
 
 impl Exports {
     /// Opens the room.
-    pub fn new(shared: &Arc<Shared>, incidents: &Arc<Incidents>) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::clone(shared), incidents: Arc::clone(incidents) })
+    pub fn new(shared: &Arc<Shared>, incidents: &Arc<Incidents>, connect: &Arc<Connect>) -> Arc<Self> {
+        let recommend = Recommend::new(shared, connect);
+        Arc::new(Self { shared: Arc::clone(shared), incidents: Arc::clone(incidents), recommend })
     }
 
     async fn stored(&self) -> Result<Vec<Stored>, ExportError> {
@@ -582,6 +589,10 @@ impl Exports {
             let next = s.view.status.next_attempt.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
             s.view.enabled && next.is_none_or(|t| t.as_microsecond() <= now.0)
         };
+        if all {
+            // Also while nobody exports them: an export begins with what changes after it is made.
+            self.recommend.states_keep(now).await?;
+        }
         let stored: Vec<Stored> = self.stored().await?.into_iter().filter(due).collect();
         futures::stream::iter(stored)
             .for_each_concurrent(AT_ONCE, |one| async move {
@@ -594,7 +605,7 @@ impl Exports {
     }
 
     async fn work(&self, mut stored: Stored, all: bool) -> Result<(), ExportError> {
-        let kinds: Vec<What> = stored.view.what.iter().copied().filter(|w| all || *w == What::Alerts).collect();
+        let kinds: Vec<What> = stored.view.what.iter().copied().filter(|w| all || *w != What::Findings).collect();
         let snapshot = stored.view.mode == Mode::Snapshot;
         let mut left = false;
         for what in kinds {

@@ -159,7 +159,7 @@ impl Server {
             tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&health).run_loop()));
-            tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents).run_loop()));
+            tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents, &connect).run_loop()));
             mirror = mirror_of(&shared)?;
             tasks.extend(reconcile::intake(&shared, &sessions, mirror.as_ref(), &incidents));
             intake = Some(Intake { ingest, sessions });

@@ -83,7 +83,7 @@ const MORE: &[&str] = &[
 ];
 
 /// Processes that end with the test.
-struct Processes(Vec<Child>);
+pub(crate) struct Processes(pub(crate) Vec<Child>);
 
 impl Drop for Processes {
     fn drop(&mut self) {
@@ -102,7 +102,7 @@ impl Processes {
     }
 
     /// Starts an S3 endpoint with an empty bucket.
-    fn object_store(&mut self, python: &Path) -> SocketAddr {
+    pub(crate) fn object_store(&mut self, python: &Path) -> SocketAddr {
         let mut command = Command::new(python);
         command.args(["-c", STORE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -132,7 +132,7 @@ impl Processes {
 }
 
 /// A Python that knows moto, installed once; why not, where it cannot be.
-fn python() -> Result<PathBuf, String> {
+pub(crate) fn python() -> Result<PathBuf, String> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("moto");
     let python = folder.join("bin/python");
     let run = |command: &mut Command| match command.output() {
@@ -147,7 +147,7 @@ fn python() -> Result<PathBuf, String> {
     Ok(python)
 }
 
-fn configuration(endpoint: SocketAddr) -> String {
+pub(crate) fn configuration(endpoint: SocketAddr) -> String {
     format!(
         "version = 1\n[lake]\nencryption = false\ndisk_floor_bytes = 1048576\n[lake.object_store]\nurl = \"s3://{BUCKET}/one/place\"\n\
          endpoint = \"http://{endpoint}\"\nregion = \"us-east-1\"\naccess_key_id = \"{KEY}\"\n\
