@@ -589,9 +589,9 @@ impl Exports {
             let next = s.view.status.next_attempt.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
             s.view.enabled && next.is_none_or(|t| t.as_microsecond() <= now.0)
         };
-        if all {
-            // Also while nobody exports them: an export begins with what changes after it is made.
-            self.recommend.states_keep(now).await?;
+        // Also while nobody exports them: an export begins with what changes after it is made. Alerts do not wait for it.
+        if all && let Err(error) = self.recommend.states_keep(now).await {
+            tracing::error!(%error, "states of recommendations were not looked at and will be tried again");
         }
         let stored: Vec<Stored> = self.stored().await?.into_iter().filter(due).collect();
         futures::stream::iter(stored)

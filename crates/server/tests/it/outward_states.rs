@@ -103,11 +103,9 @@ async fn changes_of_recommendations_go_out_once_each_and_a_snapshot_holds_all() 
     until("the snapshot", || states(&whole, "edr-installed") == [("Unhealthy".to_owned(), true)]).await;
     assert_eq!(states(&whole, "edr-configuration"), [("NotApplicable".to_owned(), true)]);
     // A product of another vendor runs: healthy. What was before the export was made is not told by the stream.
-    let found = |process: &str| {
-        let (name, package, process) = ("Sophos".into(), "sophos-spl".into(), process.into());
-        Some(v1::SecurityProducts { found: vec![v1::SecurityProduct { name, package, process }] })
-    };
-    web.facts.security_products = found("sophos_watchdog");
+    let (name, package, process) = ("Sophos".into(), "sophos-spl".into(), "sophos_watchdog".into());
+    let found = vec![v1::SecurityProduct { name, package, process }];
+    web.facts.security_products = Some(v1::SecurityProducts { found });
     web.report(0, 0, None).await;
     until("the machine is healthy", || states(&taken, "edr-installed") == [("Healthy".to_owned(), false)]).await;
     let first = taken.lock().unwrap()[0].clone();
