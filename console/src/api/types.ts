@@ -228,6 +228,10 @@ export interface Device {
   machineTags: string[];
   contentVersion: string;
   revoked: boolean;
+  /** Plan in force on its machine; absent where it was enrolled straight. */
+  plan?: { plan: 'Off' | 'P1' | 'P2'; source: string } | null;
+  /** Why its rows are refused, naming the plan that would take them. */
+  collectionOff?: string | null;
   rowCount: number;
   lostRowCount: number;
 }

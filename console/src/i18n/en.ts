@@ -80,6 +80,7 @@ export const en = {
     events: 'Events',
     firstSeen: 'First seen',
     health: 'Health',
+    collectionOff: 'Nothing is collected: {{why}}. What was collected stays readable.',
     issues: 'What the sensor reports',
     kernel: 'Kernel',
     lastAddress: 'Last session from',

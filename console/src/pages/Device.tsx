@@ -351,6 +351,11 @@ export default function DevicePage({ id }: { id: string }) {
                     ))}
                   </ul>
                 )}
+                {device.collectionOff && (
+                  <p className="finding" data-collection="off">
+                    {t('device.collectionOff', { why: device.collectionOff })}
+                  </p>
+                )}
                 {device.healthIssues.length > 0 && (
                   <>
                     <h4>{t('device.issues')}</h4>

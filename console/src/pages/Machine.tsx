@@ -8,6 +8,7 @@ import { Tag } from '../parts/Badges';
 import { Section, Time, To } from '../parts/Parts';
 import { Failure, Loading } from '../parts/States';
 import { Exclusions } from '../plane/Exclude';
+import { Features } from '../plane/Features';
 import { MachineActions, MachineTags } from '../plane/MachineActions';
 import { About, Extensions, Health } from '../plane/MachineFacts';
 import { HealthPill, PlanBadge, StateBadge } from '../plane/Words';
@@ -106,6 +107,9 @@ export default function MachinePage({ id }: { id: string }) {
         </div>
         <div>
           <About machine={machine} />
+          <Section title={t('plan.holds')}>
+            <Features plan={machine.plan.plan} />
+          </Section>
           <Section title={t('machine.tags')}>
             <MachineTags key={JSON.stringify(machine.tags)} machine={machine} />
           </Section>

@@ -1,5 +1,5 @@
 import { Button, Switch } from '@fluentui/react-components';
-import { CheckmarkRegular, ServerMultipleRegular, SubtractCircleRegular } from '@fluentui/react-icons';
+import { ServerMultipleRegular } from '@fluentui/react-icons';
 import { api } from '../api/client';
 import {
   type Component,
@@ -8,7 +8,6 @@ import {
   type Subscription,
   useMayChange,
   usePlaneChange,
-  usePlans,
 } from '../api/plane';
 import { t } from '../i18n';
 import { fixOf, placeOf, scopeOf, tagsText } from '../logic/plane';
@@ -16,6 +15,7 @@ import { Facts, Section, Time, To } from '../parts/Parts';
 import { SidePane } from '../parts/SidePane';
 import { useTell } from '../parts/toast';
 import { Exclusions } from './Exclude';
+import { Features } from './Features';
 import { CoverageBar, PlanSwitch } from './Words';
 
 /** Machines without cover that the pane names. */
@@ -68,16 +68,8 @@ export function SubscriptionPane({
 }) {
   const may = useMayChange();
   const tell = useTell();
-  const plans = usePlans();
   const own = coverage?.subscriptions.find((c) => c.id === subscription.id);
   const lacking = (coverage?.notCovered ?? []).filter((l) => placeOf(l.resourceId).subscription === subscription.id);
-  const held = plans.data?.find((p) => p.plan === (subscription.plan ?? 'Off'));
-  const first = new Set(
-    plans.data
-      ?.find((p) => p.plan === 'P1')
-      ?.features.filter((f) => f.included)
-      .map((f) => f.feature),
-  );
   const integrate = usePlaneChange(() => api.put(`/subscriptions/${subscription.id}/integration`, { enabled: true }));
   const mend = (component: Component) => {
     if (component.state === 'Off' && subscription.integration) pick('P2');
@@ -199,25 +191,7 @@ export function SubscriptionPane({
         <Exclusions scope={scopeOf(subscription.id)} />
       </Section>
       <Section title={t('plan.holds')}>
-        <ul className="features">
-          {(held?.features ?? []).map((f) => (
-            <li key={f.feature} className={f.included ? '' : 'off'}>
-              {f.included ? (
-                <CheckmarkRegular className="good" aria-hidden="true" />
-              ) : (
-                <SubtractCircleRegular aria-hidden="true" />
-              )}
-              <span className="grow">
-                {f.title} {f.place && <span className="muted small">{f.place}</span>}
-              </span>
-              {!f.included && (
-                <span className="tag">
-                  {t('plan.needs', { plan: t(first.has(f.feature) ? 'plan.P1' : 'plan.P2') })}
-                </span>
-              )}
-            </li>
-          ))}
-        </ul>
+        <Features plan={subscription.plan ?? 'Off'} />
       </Section>
     </SidePane>
   );

@@ -4,9 +4,6 @@ use crate::words::words;
 use crate::{Alert, AlertId, AlertStatus, Classification, DeviceId, MachineId, ResourceId, Severity, SubscriptionId};
 use serde::{Deserialize, Serialize};
 
-/// Days that an alert is shown in the cloud view after it was made; the deep view keeps it as long as the tenant does.
-pub const CLOUD_ALERT_DAYS: i64 = 90;
-
 words!(
     /// How bad an alert is, as the cloud view says it.
     CloudSeverity, "cloud severity" {

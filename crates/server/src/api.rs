@@ -208,6 +208,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(connectors::extension_delete))
         .routes(routes!(connectors::machine_offboard))
         .routes(routes!(connectors::machine_onboard))
+        .routes(routes!(connectors::tenant_off_boarding, connectors::tenant_off_board))
         .merge(cloud_alerts::routes())
         .routes(routes!(connectors::package_list))
         .routes(routes!(rollouts::rollout_list, rollouts::rollout_create))
@@ -268,7 +269,7 @@ pub fn router(
         connect: Arc::clone(connect),
         health: Arc::clone(health),
         reach: crate::reach::Reach::new(shared, connect),
-        exports: crate::exports::Exports::new(shared, incidents),
+        exports: crate::exports::Exports::new(shared, incidents, connect),
         hub,
         houses,
         turns: Arc::new(tokio::sync::Semaphore::new(REQUESTS_MAX)),

@@ -9,6 +9,7 @@
 
 mod enrol;
 mod look;
+mod off_board;
 pub mod packages;
 pub mod reconcile;
 mod report;
@@ -21,6 +22,7 @@ mod tokens;
 
 pub use enrol::ConnectedMachine;
 pub use look::ConnectorLook;
+pub use off_board::{OffBoardLine, OffBoarding};
 pub use store::HistoryLine;
 pub use tokens::{ConnectorTokenNew, ConnectorTokenRecord};
 
@@ -433,12 +435,18 @@ impl Connect {
 
     /// Holds every machine's standing against what should be, and stores what changed, many in one transaction.
     pub async fn reconcile_all(&self) -> Result<usize, ConnectError> {
+        self.change_all(|_, _| ()).await
+    }
+
+    /// Changes every machine's standing, reconciles it, and stores what changed.
+    async fn change_all(&self, change: impl Fn(&mut Standing, Micros)) -> Result<usize, ConnectError> {
         let now = self.now();
         let all: Vec<(ConnectorId, Entry)> =
             self.entries().iter().filter(|(_, e)| e.revoked.is_none()).map(|(id, e)| (id.clone(), e.clone())).collect();
         let mut changed = Vec::new();
         for (id, entry) in all {
             let mut standing = entry.standing.clone();
+            change(&mut standing, now);
             standing.reconcile(&self.wish(&entry), now);
             if standing != entry.standing {
                 changed.push((id, entry, standing));

@@ -12,9 +12,11 @@ mod source;
 
 pub use source::Place;
 
+use crate::connect::Connect;
 use crate::db::{Sealer, columns};
 use crate::incidents::{CaseError, Incidents};
 use crate::plane::PlaneError;
+use crate::recommend::{Recommend, RecommendError};
 use crate::shared::{Shared, rfc3339};
 use futures::StreamExt as _;
 use garrison_model::{Micros, Severity};
@@ -63,6 +65,9 @@ pub enum ExportError {
     /// Machines could not be read.
     #[error(transparent)]
     Plane(#[from] PlaneError),
+    /// Recommendations could not be judged.
+    #[error(transparent)]
+    Recommend(#[from] RecommendError),
     /// The object store's settings.
     #[error(transparent)]
     Lake(#[from] garrison_lake::LakeError),
@@ -266,6 +271,7 @@ pub struct Record {
 pub struct Exports {
     shared: Arc<Shared>,
     incidents: Arc<Incidents>,
+    recommend: Recommend,
 }
 
 #[derive(Debug)]
@@ -372,8 +378,9 @@ fn check(new: &ExportNew) -> Result<(), ExportError> {
 
 impl Exports {
     /// Opens the room.
-    pub fn new(shared: &Arc<Shared>, incidents: &Arc<Incidents>) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::clone(shared), incidents: Arc::clone(incidents) })
+    pub fn new(shared: &Arc<Shared>, incidents: &Arc<Incidents>, connect: &Arc<Connect>) -> Arc<Self> {
+        let recommend = Recommend::new(shared, connect);
+        Arc::new(Self { shared: Arc::clone(shared), incidents: Arc::clone(incidents), recommend })
     }
 
     /// What the tenant's columns are sealed with.
@@ -589,6 +596,10 @@ impl Exports {
             let next = s.view.status.next_attempt.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
             s.view.enabled && next.is_none_or(|t| t.as_microsecond() <= now.0)
         };
+        // Also while nobody exports them: an export begins with what changes after it is made. Alerts do not wait for it.
+        if all && let Err(error) = self.recommend.states_keep(now).await {
+            tracing::error!(%error, "states of recommendations were not looked at and will be tried again");
+        }
         let stored: Vec<Stored> = self.stored().await?.into_iter().filter(due).collect();
         futures::stream::iter(stored)
             .for_each_concurrent(AT_ONCE, |one| async move {
@@ -601,7 +612,7 @@ impl Exports {
     }
 
     async fn work(&self, mut stored: Stored, all: bool) -> Result<(), ExportError> {
-        let kinds: Vec<What> = stored.view.what.iter().copied().filter(|w| all || *w == What::Alerts).collect();
+        let kinds: Vec<What> = stored.view.what.iter().copied().filter(|w| all || *w != What::Findings).collect();
         let snapshot = stored.view.mode == Mode::Snapshot;
         let mut left = false;
         for what in kinds {

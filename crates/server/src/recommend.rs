@@ -1,16 +1,18 @@
 //! Recommendations on endpoint protection: which machines lack it, which have it and not well, why, and what helps.
 //!
-//! [`judge`] is a pure function over what the plane, connectors and exemptions say of one machine; nothing of its
-//! answer is kept, so a state is never older than the question. [`fix`] does what a finding asks for, [`exempt`] keeps
+//! [`judge`] is a pure function over what the plane, connectors and exemptions say of one machine; what the API answers is
+//! worked out anew, so a state is never older than the question. [`states`] keeps changes of state for exports. [`fix`] does what a finding asks for, [`exempt`] keeps
 //! what was decided not to be done. Checks and their sources: docs/reference/recommendations.md.
 
 mod exempt;
 mod fix;
 pub mod judge;
+mod states;
 
 pub use exempt::{Category, Exemption, ExemptionNew};
 pub use fix::{FIX_MACHINES_MAX, Fixed};
 pub use judge::{Finding, Key, State};
+pub use states::{StateChange, Told};
 
 use crate::access::Sees;
 use crate::connect::{Connect, ConnectError, Look};

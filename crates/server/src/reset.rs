@@ -13,13 +13,14 @@ mod rows;
 pub use record::{Broken, Record, Scope, Signed, StepDone, verify};
 
 use crate::config::Config;
+use crate::connect::Connect;
 use crate::db::{Db, DbError};
 use crate::fleet::Fleet;
 use crate::identity::keys::{private_file_write, signing_key_read};
 use crate::plane::{Geographies, Plane, PlaneError};
 use crate::rest::{Place, TenantKey, place_of};
 use crate::shared::rfc3339;
-use garrison_model::{Geography, Micros, TenantId};
+use garrison_model::{Geography, Machine, Micros, TenantId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,9 @@ pub enum ResetError {
     /// The key that records are signed with.
     #[error("cannot read the key that the record is signed with")]
     Signer(#[from] crate::identity::Error),
+    /// Machines.
+    #[error(transparent)]
+    Connect(#[from] crate::connect::ConnectError),
     /// Stopped on purpose, by a test.
     #[error("stopped before {0:?}")]
     Stopped(Step),
@@ -157,7 +161,28 @@ impl Reset {
             bytes,
             devices: rows::devices(&self.db, tenant).await?,
             rows: rows::counts(&self.db, tenant).await?,
+            ..self.machines(tenant).await?
         })
+    }
+
+    /// Which machines were off-boarded, and which keep what is on them. The other parts of the answer are empty.
+    async fn machines(&self, tenant: &TenantId) -> Result<Scope, ResetError> {
+        let standings = Connect::machines_at_rest(&self.db, tenant).await?;
+        let mut sensors = rows::devices_on(&self.db, tenant).await?;
+        let mut found = Scope::default();
+        let take = |machine: Machine| {
+            let (holds, gone) = standings.get(&machine.id).copied().unwrap_or_default();
+            let sensor = machine.device_id.as_ref().is_some_and(|device| sensors.remove(device.as_str()));
+            if gone {
+                found.off_boarded.push(machine.resource_id.to_string());
+            } else if holds || sensor {
+                found.left_machines.push(machine.resource_id.to_string());
+            }
+        };
+        // The moment changes nothing that is asked for here.
+        self.plane.machines_walk(tenant, Micros(0), take).await?;
+        found.left_sensors = sensors.into_iter().collect();
+        Ok(found)
     }
 
     fn place(&self, tenant: &TenantId) -> Result<Place, ResetError> {
@@ -168,12 +193,14 @@ impl Reset {
         })
     }
 
-    /// Does it, or goes on with what was begun; the signed record. `until` stops before a step, for tests.
+    /// Does it, or goes on with what was begun; the signed record. Refuses where sensors are still on machines, unless
+    /// `leave` says that they may stay. `until` stops before a step, for tests.
     pub async fn run(
         &self,
         tenant: &TenantId,
         to: &Geography,
         digest: &str,
+        leave: bool,
         clock: impl Fn() -> Micros,
         until: Option<Step>,
     ) -> Result<(PathBuf, Signed), ResetError> {
@@ -193,6 +220,13 @@ impl Reset {
             let scope = self.look(tenant, to).await?;
             if scope.digest() != digest {
                 return Err(ResetError::Stale);
+            }
+            let (machines, sensors) = (scope.left_machines.len(), scope.left_sensors.len());
+            if machines + sensors > 0 && !leave {
+                return Err(ResetError::Refused(format!(
+                    "{machines} machine(s) and {sensors} sensor(s) without a machine are not off-boarded; start the \
+                     server and run `garrison tenant reset --off-board`, or leave them as they are with --leave-machines"
+                )));
             }
             let place = self.place(tenant)?;
             let control = place.key.parent().unwrap_or(&place.key).to_owned();
@@ -248,7 +282,14 @@ impl Reset {
             Step::Machines => {
                 self.plane.tenant_erased(tenant).await?;
                 let count = rows::machines_shut_out(&self.db, tenant).await?;
-                Ok(format!("{count} certificates of devices and enrolment tokens were taken away"))
+                let scope = &journal.record.scope;
+                Ok(format!(
+                    "{count} certificates of devices and enrolment tokens were taken away; {} machine(s) had been \
+                     off-boarded, {} machine(s) and {} sensor(s) without a machine keep what is on them",
+                    scope.off_boarded.len(),
+                    scope.left_machines.len(),
+                    scope.left_sensors.len()
+                ))
             }
             Step::Rows => {
                 let count = rows::erase(&self.db, tenant).await?;

@@ -11,8 +11,8 @@ use crate::incidents::list::{Sort, micros_of};
 use axum::extract::State;
 use axum::{Extension, Json};
 use garrison_model::{
-    Alert, AlertId, AlertStatus, CLOUD_ALERT_DAYS, CaseUpdate, Classification, CloudAlert, CloudSeverity, CloudStatus,
-    Page, Problem, Scope, SubscriptionId,
+    Alert, AlertId, AlertStatus, CaseUpdate, Classification, CloudAlert, CloudSeverity, CloudStatus, Page, Problem,
+    Scope, SubscriptionId,
 };
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -21,7 +21,6 @@ use utoipa_axum::routes;
 
 /// Name of the list in its cursors.
 const LIST: &str = "cloud-alerts:-created";
-const DAY: i64 = 24 * 3_600_000_000;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -81,7 +80,7 @@ fn scope(q: &CloudAlertQuery) -> Result<Option<Scope>, ApiError> {
     }
 }
 
-/// Alerts of machines, made in the last 90 days, newest first.
+/// Alerts of machines, made in the days that the tenant's retention gives the cloud view, newest first.
 #[utoipa::path(get, path = "/cloud/alerts", tag = "cloud alerts", params(CloudAlertQuery),
     responses((status = 200, body = Page<CloudAlert>), (status = 400, body = Problem)))]
 pub async fn cloud_alert_list(
@@ -104,7 +103,7 @@ pub async fn cloud_alert_list(
         severity: severities.iter().flat_map(|s| s.severities()).copied().collect(),
         seen: Some(places.keys().cloned().collect()),
         cloud_status,
-        created_since: Some(crate::now().0.saturating_sub(CLOUD_ALERT_DAYS * DAY)),
+        created_since: Some(since(&api).await?.1),
         sort: Sort::Created,
         descending: true,
         after,
@@ -125,10 +124,18 @@ pub async fn cloud_alert_list(
     Ok(Json(Page { items, next_cursor, total: Some(found.total) }))
 }
 
+/// Days that the cloud view shows, by the tenant's retention, and where it begins.
+async fn since(api: &Api) -> Result<(u32, i64), ApiError> {
+    let days = crate::retention::days(&api.shared.db, &api.shared.tenant).await.map_err(|e| ApiError::internal(&e))?;
+    let days = days.cloud_alert_days;
+    Ok((days, crate::retention::before(crate::now(), days).0))
+}
+
 /// The cloud view of an alert; not there where its device is no machine, or it is older than the view.
 async fn shown(api: &Api, alert: Alert) -> Result<CloudAlert, ApiError> {
-    if micros_of(&alert.alert_creation_time) < crate::now().0.saturating_sub(CLOUD_ALERT_DAYS * DAY) {
-        let words = format!("the cloud view shows {CLOUD_ALERT_DAYS} days; the alert is still at /alerts/{}", alert.id);
+    let (days, since) = since(api).await?;
+    if micros_of(&alert.alert_creation_time) < since {
+        let words = format!("the cloud view shows {days} days; the alert is still at /alerts/{}", alert.id);
         return Err(ApiError::with(Kind::NotFound, words));
     }
     let mut places = api.shared.plane.places(&api.shared.tenant, None, Some(&alert.machine_id)).await?;

@@ -4,7 +4,7 @@ use super::Api;
 use super::extract::{Body, Id};
 use super::problem::{ApiError, Kind};
 use crate::connect::packages::PackageRecord;
-use crate::connect::{ConnectorTokenNew, ConnectorTokenRecord, EXTENSION, HistoryLine};
+use crate::connect::{ConnectorTokenNew, ConnectorTokenRecord, EXTENSION, HistoryLine, OffBoarding};
 use crate::identity::{Principal, TOKEN_EXPIRY_HOURS_DEFAULT, TOKEN_USES_DEFAULT};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -126,6 +126,22 @@ pub async fn machine_offboard(
 pub async fn machine_onboard(State(api): State<Api>, Id(id): Id<MachineId>) -> Result<StatusCode, ApiError> {
     api.connect.onboard(&id).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// How the off-boarding of all machines of the tenant stands.
+#[utoipa::path(get, path = "/tenant/off-board", tag = "connectors", responses((status = 200, body = OffBoarding)))]
+pub async fn tenant_off_boarding(State(api): State<Api>) -> Result<Json<OffBoarding>, ApiError> {
+    Ok(Json(api.connect.offboarding().await?))
+}
+
+/// Off-boards every machine of the tenant that has a connector, before the tenant is reset.
+#[utoipa::path(post, path = "/tenant/off-board", tag = "connectors", responses((status = 202, body = OffBoarding)))]
+pub async fn tenant_off_board(
+    State(api): State<Api>,
+    Extension(who): Extension<Principal>,
+) -> Result<(StatusCode, Json<OffBoarding>), ApiError> {
+    api.connect.offboard_all(&who.name).await?;
+    Ok((StatusCode::ACCEPTED, Json(api.connect.offboarding().await?)))
 }
 
 /// Packages of the sensor, newest first, with those that are refused.

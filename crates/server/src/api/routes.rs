@@ -254,6 +254,8 @@ pub const ROUTES: &[Route] = &[
     line("POST", "/reach/aws", May(A::CloudMachines, Whole), Change),
     line("GET", "/reach/runs", May(A::CloudMachines, Whole), Read),
     line("GET", "/reach/runs/{id}", May(A::CloudMachines, Whole), Read),
+    line("GET", "/tenant/off-board", May(A::CloudView, Whole), Read),
+    line("POST", "/tenant/off-board", May(A::CloudMachines, Whole), Change),
     line("GET", "/health", May(A::CloudView, Part), Read),
     line("GET", "/health/machines", May(A::CloudView, Part), Read),
     line("GET", "/recommendations", May(A::CloudView, Part), Read),

@@ -1,8 +1,10 @@
 //! `garrison tenant key …` and `garrison tenant reset …`: what concerns data at rest. These commands work on the data
-//! folder and need no server.
+//! folder and need no server, but for `reset --off-board`.
 
-use super::{CliError, Globals, Printer, clean};
+use super::client::typed;
+use super::{CliError, Client, Globals, Printer, clean};
 use crate::config::Config;
+use crate::connect::OffBoarding;
 use crate::reset::{Reset, ResetError, Scope, verify};
 use crate::rest::{Place, TenantKey, place_of};
 use base64::Engine as _;
@@ -11,6 +13,7 @@ use clap::{Args, Subcommand};
 use garrison_model::Geography;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Keys of tenants.
 #[derive(Debug, Subcommand)]
@@ -88,8 +91,17 @@ pub struct ResetArgs {
     #[command(subcommand)]
     command: Option<ResetCommand>,
     /// Geography that the tenant is to begin anew in.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "off_board")]
     to: Option<Geography>,
+    /// Before the reset, while the server runs: off-boards every machine that has a connector, and waits.
+    #[arg(long, conflicts_with_all = ["confirm", "to"])]
+    off_board: bool,
+    /// Seconds that --off-board waits for machines that are heard of.
+    #[arg(long, default_value_t = 600, requires = "off_board")]
+    wait: u64,
+    /// Does it though sensors are still on machines: they stay there and are shut out.
+    #[arg(long, requires = "confirm")]
+    leave_machines: bool,
     /// Digest of the dry run: does it. Without it nothing is done.
     #[arg(long)]
     confirm: Option<String>,
@@ -129,6 +141,9 @@ pub(super) async fn reset(arguments: &ResetArgs, globals: &Globals, printer: &Pr
     if let Some(ResetCommand::Verify { file, key }) = &arguments.command {
         return reset_verify(file, key.as_deref(), printer);
     }
+    if arguments.off_board {
+        return off_board(arguments.wait, globals, printer).await;
+    }
     let Some(to) = &arguments.to else {
         return Err(CliError::usage("no geography was named".to_owned(), "write --to CODE"));
     };
@@ -149,7 +164,7 @@ pub(super) async fn reset(arguments: &ResetArgs, globals: &Globals, printer: &Pr
         let scope = reset.look(tenant, to).await.map_err(|e| reset_failed(&e))?;
         return reset_show(&scope, printer);
     };
-    let done = reset.run(tenant, to, digest, crate::now, None).await;
+    let done = reset.run(tenant, to, digest, arguments.leave_machines, crate::now, None).await;
     let (path, signed) = done.map_err(|e| reset_failed(&e))?;
     if !printer.is_table() {
         return printer.json(&signed);
@@ -159,6 +174,53 @@ pub(super) async fn reset(arguments: &ResetArgs, globals: &Globals, printer: &Pr
     }
     eprintln!("The signed record is in {}. Keep it elsewhere too, with the key {}.", path.display(), signed.public_key);
     Ok(())
+}
+
+/// How often the server is asked how far machines are.
+const OFF_BOARD_ASK: Duration = Duration::from_secs(2);
+
+/// Asks the running server to off-board every machine that it reaches, and waits until those that are heard of are done.
+async fn off_board(wait: u64, globals: &Globals, printer: &Printer) -> Result<(), CliError> {
+    const PATH: &str = "/tenant/off-board";
+    let client = Client::connect(globals)?;
+    let until = tokio::time::Instant::now() + Duration::from_secs(wait);
+    let mut found: OffBoarding = typed(client.post(PATH, &json!({})).await?)?;
+    let mut told = String::new();
+    while !found.is_settled() && tokio::time::Instant::now() < until {
+        let words =
+            format!("{} of {} machines are off-boarded, {} are at it", found.done, found.machines, found.under_way);
+        if words != told {
+            eprintln!("{words}");
+            told = words;
+        }
+        tokio::time::sleep_until((tokio::time::Instant::now() + OFF_BOARD_ASK).min(until)).await;
+        found = client.fetch(PATH).await?;
+    }
+    if printer.is_table() {
+        printer.pairs(&[
+            ("machines", found.machines.to_string()),
+            ("off-boarded", found.done.to_string()),
+            ("at it still", found.under_way.to_string()),
+            ("not reached", found.not_reached.to_string()),
+            ("not told", found.not_told.to_string()),
+            ("without a connector", found.without_connector.to_string()),
+            ("sensors without a machine", found.sensors_without_machine.to_string()),
+        ]);
+        if !found.open.is_empty() {
+            printer.list(&["MACHINE", "STATE", "WHY"], &found.open, |line| {
+                vec![line.resource_id.to_string(), line.connection.to_string(), clean(&line.why)]
+            })?;
+        }
+    } else {
+        printer.json(&found)?;
+    }
+    if found.is_done() {
+        eprintln!("Nothing of ours is left on machines: stop the server and reset the tenant.");
+        return Ok(());
+    }
+    Err(CliError::Failed(
+        "not every machine is off-boarded; wait and run it again, or reset with --leave-machines".to_owned(),
+    ))
 }
 
 fn reset_show(scope: &Scope, printer: &Printer) -> Result<(), CliError> {
@@ -172,13 +234,25 @@ fn reset_show(scope: &Scope, printer: &Printer) -> Result<(), CliError> {
         ("begins anew in", scope.to.clone()),
         ("key destroyed first", scope.key.clone().unwrap_or_else(|| "none: the lake is not sealed".to_owned())),
         ("devices shut out", scope.devices.to_string()),
+        ("machines off-boarded", scope.off_boarded.len().to_string()),
+        ("machines left as they are", scope.left_machines.len().to_string()),
+        ("sensors without a machine", scope.left_sensors.len().to_string()),
         ("rows of control data", format!("{rows} in {} tables", scope.rows.len())),
         ("files", format!("{} ({} bytes) in {}", scope.files, scope.bytes, clean(&scope.lake))),
         ("new lake", clean(&scope.new_lake)),
         ("digest", scope.digest()),
     ]);
-    eprintln!("Nothing was done. Machines keep their sensors: off-board those first that are to lose them.");
-    eprintln!("This cannot be undone. To do it, run the same with --confirm {}", scope.digest());
+    eprintln!("Nothing was done.");
+    let left = !scope.left_machines.is_empty() || !scope.left_sensors.is_empty();
+    if left {
+        const SHOWN: usize = 20;
+        for name in scope.left_machines.iter().chain(&scope.left_sensors).take(SHOWN) {
+            eprintln!("  keeps its sensor or connector: {}", clean(name));
+        }
+        eprintln!("Start the server and run `garrison tenant reset --off-board` to let them go.");
+    }
+    let leave = if left { " --leave-machines" } else { "" };
+    eprintln!("This cannot be undone. To do it, run the same with --confirm {}{leave}", scope.digest());
     Ok(())
 }
 

@@ -281,6 +281,35 @@ impl Connect {
         Ok(tx.commit().await?)
     }
 
+    /// How machines of a tenant stand with their connectors, from a database that no server works on: whether a connector
+    /// still holds, and whether the machine was off-boarded and is gone.
+    pub async fn machines_at_rest(
+        db: &crate::db::Db,
+        tenant: &garrison_model::TenantId,
+    ) -> Result<std::collections::HashMap<MachineId, (bool, bool)>, ConnectError> {
+        let rows = sqlx::query(
+            "SELECT c.machine_id, c.revoked, s.standing FROM connect_connectors c LEFT JOIN connect_standings s
+             ON s.tenant_id = c.tenant_id AND s.machine_id = c.machine_id WHERE c.tenant_id = $1",
+        )
+        .bind(tenant.as_str())
+        .fetch_all(db.pool())
+        .await?;
+        let mut found = std::collections::HashMap::new();
+        for row in &rows {
+            let id: String = row.try_get(0)?;
+            let id = MachineId::new(&id).map_err(|_| ConnectError::Stored("machine id"))?;
+            let standing: Option<Standing> = row
+                .try_get::<Option<String>, _>(2)?
+                .map(|text| serde_json::from_str(&text))
+                .transpose()
+                .map_err(|_| ConnectError::Stored("standing"))?;
+            let (holds, gone): &mut (bool, bool) = found.entry(id).or_default();
+            *holds |= row.try_get::<i64, _>(1)? == 0;
+            *gone |= standing.is_some_and(|s| s.is_gone());
+        }
+        Ok(found)
+    }
+
     /// What became of a machine's extension, newest first.
     pub async fn history(&self, machine: &MachineId) -> Result<Vec<HistoryLine>, ConnectError> {
         let rows = sqlx::query(

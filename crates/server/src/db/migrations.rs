@@ -42,6 +42,7 @@ const MIGRATIONS: &[Migration] = migrations![
     80 "0080_exports",
     90 "0090_cloud_alerts",
     91 "0091_health",
+    92 "0092_recommend_states",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

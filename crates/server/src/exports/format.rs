@@ -1,7 +1,8 @@
 //! Records as receivers read them: JSON with a signature, CEF in syslog frames, OCSF. Pure.
 //!
 //! Sources: CEF is ArcSight's Common Event Format, version 0; frames are RFC 5425, section 4.3, around messages of
-//! RFC 5424; OCSF is version 1.3.0, class 2004 (Detection Finding).
+//! RFC 5424; OCSF is version 1.3.0, classes 2003 (Compliance Finding) and 2004 (Detection
+//! Finding).
 
 use super::{Record, What};
 use garrison_model::Severity;
@@ -91,15 +92,82 @@ fn millis(time: Option<&Value>) -> Value {
     text.map_or(Value::Null, |t| t.as_millisecond().into())
 }
 
-/// A line of OCSF: a Detection Finding.
-pub fn ocsf(r: &Record) -> Vec<u8> {
-    let severity = match r.severity {
+fn ocsf_severity(severity: Severity) -> u8 {
+    match severity {
         Severity::High => 4,
         Severity::Medium => 3,
         Severity::Low => 2,
         Severity::Informational => 1,
         Severity::Unspecified => 0,
+    }
+}
+
+fn metadata(r: &Record) -> Value {
+    json!({
+        "version": OCSF_VERSION, "uid": r.id,
+        "product": {"name": "Garrison", "vendor_name": "Garrison", "version": env!("CARGO_PKG_VERSION")},
+    })
+}
+
+fn line(event: &Value) -> Vec<u8> {
+    let mut out = serde_json::to_vec(event).unwrap_or_default();
+    out.push(b'\n');
+    out
+}
+
+/// A line of OCSF: a recommendation is a Compliance Finding, all else a Detection Finding.
+pub fn ocsf(r: &Record) -> Vec<u8> {
+    if r.what == What::Recommendations && r.data.get("recommendation").is_some() { compliance(r) } else { detection(r) }
+}
+
+/// A Compliance Finding: the recommendation is the control, the machine the resource.
+fn compliance(r: &Record) -> Vec<u8> {
+    let text = |key: &str| r.data.get(key).and_then(Value::as_str).unwrap_or_default();
+    // Of the finding 1 is New, 3 Suppressed, 4 Resolved; of the check 1 is Pass, 2 Warning (no result), 3 Fail, 99 Other.
+    let (status, check) = match r.status.as_str() {
+        "Healthy" => (4, 1),
+        "Unhealthy" => (1, 3),
+        "Exempt" => (3, 99),
+        _ => (0, 2),
     };
+    // 1 is Create, 2 Update, 3 Close.
+    let activity = match (text("before"), status) {
+        ("", _) => 1,
+        (_, 4) => 3,
+        _ => 2,
+    };
+    let mut event = json!({
+        "activity_id": activity, "category_uid": 2, "class_uid": 2003, "type_uid": 200_300 + activity,
+        "time": r.at / 1_000, "severity_id": ocsf_severity(r.severity), "status_id": status, "message": r.title,
+        "compliance": {
+            "control": r.rule, "standards": ["Garrison endpoint protection"], "status": r.status, "status_id": check,
+            "status_detail": text("reason"),
+        },
+        "finding_info": {
+            "uid": r.subject, "title": text("title"), "desc": text("description"), "types": [r.what.as_str()],
+            "modified_time": r.at / 1_000,
+        },
+        "resources": [{"uid": text("resourceId"), "name": r.host, "type": "machine"}],
+        "metadata": metadata(r),
+        "unmapped": {"isSnapshot": r.snapshot, "before": r.data.get("before"), "findings": r.data.get("findings")},
+    });
+    let fixes: Vec<&str> = r
+        .data
+        .get("findings")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|f| f.get("fix").and_then(Value::as_str))
+        .collect();
+    if !fixes.is_empty() {
+        event["remediation"] = json!({ "desc": fixes.join("; ") });
+    }
+    event["device"] = json!({"uid": r.host_id, "hostname": r.host, "type_id": 1});
+    line(&event)
+}
+
+fn detection(r: &Record) -> Vec<u8> {
+    let severity = ocsf_severity(r.severity);
     let status = match r.status.as_str() {
         "New" => 1,
         "InProgress" => 2,
@@ -136,18 +204,13 @@ pub fn ocsf(r: &Record) -> Vec<u8> {
         "activity_id": activity, "category_uid": 2, "class_uid": 2004, "type_uid": 200_400 + activity,
         "time": r.at / 1_000, "severity_id": severity, "status_id": status, "is_alert": r.what == What::Alerts,
         "message": r.title, "finding_info": finding,
-        "metadata": {
-            "version": OCSF_VERSION, "uid": r.id,
-            "product": {"name": "Garrison", "vendor_name": "Garrison", "version": env!("CARGO_PKG_VERSION")},
-        },
+        "metadata": metadata(r),
         "unmapped": {"isSnapshot": r.snapshot},
     });
     if !r.host_id.is_empty() {
         event["device"] = json!({"uid": r.host_id, "hostname": r.host, "type_id": 1});
     }
-    let mut out = serde_json::to_vec(&event).unwrap_or_default();
-    out.push(b'\n');
-    out
+    line(&event)
 }
 
 #[cfg(test)]
@@ -220,5 +283,43 @@ mod tests {
         let mut closed = record();
         closed.status = "Resolved".to_owned();
         assert_eq!(serde_json::from_slice::<Value>(&ocsf(&closed)).unwrap()["type_uid"], 200_403);
+    }
+    #[test]
+    fn a_recommendation_is_a_compliance_finding() {
+        let of = |state: &str, before: Value| {
+            let r = Record {
+                what: What::Recommendations,
+                status: state.to_owned(),
+                rule: "edr-installed".to_owned(),
+                data: json!({"recommendation": "edr-installed", "title": "T", "description": "D", "reason": "why",
+                    "resourceId": "/subscriptions/s", "state": state, "before": before,
+                    "findings": [{"code": "PlanMissing", "message": "m", "fix": "set Plan 1"}]}),
+                ..record()
+            };
+            serde_json::from_slice::<Value>(&ocsf(&r)).unwrap()
+        };
+        for (state, before, activity, status, check) in [
+            ("Unhealthy", Value::Null, 1, 1, 3),
+            ("Unhealthy", "Healthy".into(), 2, 1, 3),
+            ("Healthy", "Unhealthy".into(), 3, 4, 1),
+            ("Exempt", "Unhealthy".into(), 2, 3, 99),
+            ("NotApplicable", "Healthy".into(), 2, 0, 2),
+        ] {
+            let event = of(state, before);
+            assert_eq!((event["class_uid"].as_i64(), event["category_uid"].as_i64()), (Some(2003), Some(2)));
+            assert_eq!(event["type_uid"].as_i64(), Some(200_300 + activity), "{state}");
+            assert_eq!(event["status_id"].as_i64(), Some(status), "{state}");
+            let compliance = &event["compliance"];
+            assert_eq!(
+                (compliance["status_id"].as_i64(), &compliance["control"]),
+                (Some(check), &"edr-installed".into())
+            );
+            assert!(!compliance["standards"].as_array().unwrap().is_empty(), "the class requires it");
+            assert_eq!(event["remediation"]["desc"], "set Plan 1");
+            assert_eq!(event["resources"][0]["uid"], "/subscriptions/s");
+        }
+        // A test's record has no recommendation in it.
+        let test = Record { what: What::Recommendations, ..record() };
+        assert_eq!(serde_json::from_slice::<Value>(&ocsf(&test)).unwrap()["class_uid"], 2004);
     }
 }

@@ -3,7 +3,9 @@
 use super::{ExportError, Exports, Record, What};
 use crate::incidents::AlertFilter;
 use crate::incidents::list::Sort;
-use garrison_model::{ExtensionState, Severity};
+use crate::recommend::State;
+use crate::shared::rfc3339;
+use garrison_model::{ExtensionState, Micros, Severity};
 use serde_json::json;
 
 /// A place in the stream of one kind: microseconds and id of the last record.
@@ -108,9 +110,35 @@ impl Exports {
         Ok(found)
     }
 
-    /// Assessments of recommendations; the server makes none yet.
-    #[allow(clippy::unused_async)]
-    async fn recommendations(&self, _after: &Place, _before: i64, _limit: usize) -> Result<Vec<Record>, ExportError> {
-        Ok(Vec::new())
+    /// Machines that came into another state under a recommendation. In a snapshot, the state that each is in.
+    async fn recommendations(&self, after: &Place, before: i64, limit: usize) -> Result<Vec<Record>, ExportError> {
+        let found = self.recommend.states_after(after, before, limit).await?;
+        let records = found.into_iter().map(|c| {
+            let (summary, subject) = (c.key.summary(), format!("{}/{}", c.machine, c.key));
+            let first = c.told.findings.first();
+            Record {
+                id: format!("{subject}@{}", c.changed),
+                what: What::Recommendations,
+                at: c.changed,
+                time: rfc3339(Micros(c.changed)),
+                snapshot: false,
+                severity: if c.state == State::Unhealthy {
+                    summary.severity.parse().unwrap_or(Severity::Medium)
+                } else {
+                    Severity::Informational
+                },
+                rule: c.key.to_string(),
+                title: format!("{}: {} is {}", summary.title, c.told.name, c.state),
+                text: first.map_or_else(|| c.told.reason.clone(), |f| format!("{}; {}", c.told.reason, f.message)),
+                status: c.state.to_string(),
+                host: c.told.name.clone(),
+                host_id: c.machine.clone(),
+                data: json!({"machineId": c.machine, "resourceId": c.told.resource_id, "recommendation": c.key,
+                    "title": summary.title, "description": summary.description, "state": c.state, "before": c.before,
+                    "reason": c.told.reason, "findings": c.told.findings, "discovered": c.told.discovered}),
+                subject,
+            }
+        });
+        Ok(records.collect())
     }
 }

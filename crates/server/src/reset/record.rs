@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 const MARK: &str = "garrison tenant reset 1\n";
 
 /// What a reset is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Scope {
     /// Tenant.
@@ -33,6 +33,16 @@ pub struct Scope {
     pub devices: u64,
     /// Rows of control data, by table.
     pub rows: BTreeMap<String, u64>,
+    /// Machines that were off-boarded before: nothing of ours is on them. Resource ids. Absent in older records, as are
+    /// the two below.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub off_boarded: Vec<String>,
+    /// Machines that keep their sensor or their connector. Resource ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_machines: Vec<String>,
+    /// Sensors without a machine that stay where they are. Device ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_sensors: Vec<String>,
 }
 
 impl Scope {
@@ -140,6 +150,8 @@ mod tests {
             bytes: 4,
             devices: 1,
             rows: BTreeMap::from([("incidents_alert".to_owned(), 7)]),
+            left_machines: vec!["/subscriptions/s".to_owned()],
+            ..Scope::default()
         };
         let done = |step| StepDone { step, time: "2026-11-26T00:00:00Z".to_owned(), what: "x".to_owned() };
         let steps = super::super::STEPS.map(done).to_vec();
@@ -150,6 +162,12 @@ mod tests {
         let other = hex::encode(SigningKey::from_bytes(&[4; 32]).verifying_key().to_bytes());
         assert_eq!(verify(text.as_bytes(), Some(&other)), Err(Broken::Signature));
         assert_eq!(verify(text.replace("\"EU\"", "\"US\"").as_bytes(), None), Err(Broken::Signature));
+        assert_eq!(verify(text.replace("/subscriptions/s", "").as_bytes(), None), Err(Broken::Signature));
+        // What an older version wrote has none of the lists of machines, and holds as it did.
+        let older = Record { scope: Scope { left_machines: Vec::new(), ..whole.scope.clone() }, ..whole.clone() };
+        let older_text = serde_json::to_string(&older.clone().sign(&key)).unwrap();
+        assert!(!older_text.contains("leftMachines") && !older_text.contains("offBoarded"));
+        assert_eq!(verify(older_text.as_bytes(), None), Ok(older));
         assert_eq!(verify(b"{}", None), Err(Broken::Form));
         let mut half = whole;
         half.steps.pop();

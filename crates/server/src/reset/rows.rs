@@ -4,7 +4,7 @@
 use crate::db::{Db, DbError, Dialect};
 use garrison_model::TenantId;
 use sqlx::{AssertSqlSafe, Row as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rooms whose rows are the operator's and stay, by the prefix of their tables.
 const KEPT: &[&str] = &["access_", "identity_", "db_"];
@@ -52,6 +52,13 @@ pub(super) async fn devices(db: &Db, tenant: &TenantId) -> Result<u64, DbError> 
     let sql = "SELECT COUNT(*) FROM fleet_devices WHERE tenant = $1";
     let count: i64 = sqlx::query_scalar(sql).bind(tenant.as_str()).fetch_one(db.pool()).await?;
     Ok(count.unsigned_abs())
+}
+
+/// Devices of a tenant that are not revoked.
+pub(super) async fn devices_on(db: &Db, tenant: &TenantId) -> Result<BTreeSet<String>, DbError> {
+    let sql = "SELECT id FROM fleet_devices WHERE tenant = $1 AND revoked = 0";
+    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(db.pool()).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 /// Takes away what lets the tenant's machines in.

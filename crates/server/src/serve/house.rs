@@ -250,7 +250,7 @@ impl House {
             tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&health).run_loop()));
-            tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents).run_loop()));
+            tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents, &connect).run_loop()));
             mirror = mirror_of(&shared)?;
             tasks.extend(reconcile::intake(&shared, mirror.as_ref(), &incidents));
             intake = Some(ingest);

@@ -220,6 +220,23 @@ async fn limits(house: &HttpHouse, id: &str, device: &str) {
     assert!(!ids(house, "").await.contains(&id.to_owned()));
     assert_eq!(house.call(Method::GET, &format!("/api/v1/cloud/alerts/{id}"), None).await.0, 404);
     assert_eq!(house.get(&format!("/api/v1/alerts/{id}")).await["id"], id);
+    // The days are the tenant's: more of them show it again, fewer hide what was shown.
+    let mut days = json!({"portalDays": 180, "huntingDays": null, "cloudAlertDays": 120, "inactiveDeviceDays": 180});
+    for (shown, count) in [(120, true), (91, true), (90, false), (1, false)] {
+        days["cloudAlertDays"] = json!(shown);
+        let (status, answer) = house.call(Method::PUT, "/api/v1/tenant/retention", Some(&days)).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(ids(house, "").await.contains(&id.to_owned()), count, "{shown} days");
+        let (status, answer) = house.call(Method::GET, &format!("/api/v1/cloud/alerts/{id}"), None).await;
+        assert_eq!(status, if count { 200 } else { 404 }, "{answer}");
+        if !count {
+            assert!(answer["title"].as_str().unwrap().contains(&format!("{shown} days")), "{answer}");
+        }
+        for change in ["dismiss", "reactivate"].into_iter().filter(|_| !count) {
+            let path = format!("/api/v1/cloud/alerts/{id}/{change}");
+            assert_eq!(house.call(Method::POST, &path, Some(&json!({}))).await.0, 404, "{path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -84,7 +84,7 @@ const MORE: &[&str] = &[
 ];
 
 /// Processes that end with the test.
-struct Processes(Vec<Child>);
+pub(crate) struct Processes(pub(crate) Vec<Child>);
 
 impl Drop for Processes {
     fn drop(&mut self) {
@@ -103,7 +103,7 @@ impl Processes {
     }
 
     /// Starts an S3 endpoint with an empty bucket.
-    fn object_store(&mut self, python: &Path) -> SocketAddr {
+    pub(crate) fn object_store(&mut self, python: &Path) -> SocketAddr {
         let mut command = Command::new(python);
         command.args(["-c", STORE]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -133,7 +133,7 @@ impl Processes {
 }
 
 /// A Python that knows moto, installed once; why not, where it cannot be.
-fn python() -> Result<PathBuf, String> {
+pub(crate) fn python() -> Result<PathBuf, String> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("moto");
     let python = folder.join("bin/python");
     let run = |command: &mut Command| match command.output() {
@@ -149,7 +149,7 @@ fn python() -> Result<PathBuf, String> {
 }
 
 /// Of all parts; the key file is written once the lake is sealed, and read by those who open the copy.
-fn configuration(endpoint: SocketAddr, key: &Path) -> String {
+pub(crate) fn configuration(endpoint: SocketAddr, key: &Path) -> String {
     format!(
         "version = 1\n[lake]\nkey_file = \"{}\"\ndisk_floor_bytes = 1048576\n[lake.object_store]\nurl = \"s3://{BUCKET}/one/place\"\n\
          endpoint = \"http://{endpoint}\"\nregion = \"us-east-1\"\naccess_key_id = \"{KEY}\"\n\

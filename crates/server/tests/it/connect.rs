@@ -175,6 +175,10 @@ mod faults;
 mod health;
 #[path = "connect_live.rs"]
 mod live;
+#[path = "off_board.rs"]
+mod off_board;
+#[path = "outward_states.rs"]
+mod outward_states;
 #[path = "plans.rs"]
 mod plans;
 #[path = "reach.rs"]

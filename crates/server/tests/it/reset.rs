@@ -45,19 +45,24 @@ async fn moved(database: Option<String>) {
     assert_eq!((scope.devices, scope.from.as_str()), (1, "EU"));
     assert!(scope.rows["fleet_devices"] == 1 && scope.files > 0 && scope.key.is_some(), "{scope:?}");
     assert_eq!(reset.look(&tenant, &uk).await.unwrap().digest(), scope.digest());
-    assert!(matches!(reset.run(&tenant, &uk, "0", garrison_server::now, None).await, Err(ResetError::Stale)));
+    assert!(matches!(reset.run(&tenant, &uk, "0", true, garrison_server::now, None).await, Err(ResetError::Stale)));
     assert!(old.key.exists());
+    // A sensor is on somewhere: refused, until somebody says that it may stay.
+    assert_eq!(scope.left_sensors, [identity.device.to_string()]);
+    let refused = reset.run(&tenant, &uk, &scope.digest(), false, garrison_server::now, None).await.unwrap_err();
+    assert!(refused.to_string().contains("--off-board") && refused.to_string().contains("--leave-machines"));
+    assert!(old.key.exists(), "nothing was begun");
     let eu = Geography::new("EU").unwrap();
     assert!(matches!(reset.look(&tenant, &eu).await, Err(ResetError::Refused(_))));
     drop(reset);
     let mut folder = Some(folder);
     for step in STEPS.into_iter().skip(1) {
         let reset = Reset::open(&config(&data, database.as_ref())).await.unwrap();
-        let stopped = reset.run(&tenant, &uk, &scope.digest(), garrison_server::now, Some(step)).await;
+        let stopped = reset.run(&tenant, &uk, &scope.digest(), true, garrison_server::now, Some(step)).await;
         assert!(matches!(stopped, Err(ResetError::Stopped(at)) if at == step));
         // From the first step on the lake cannot be read, and no server starts on what is half done.
         assert!(!old.key.exists());
-        assert!(reset.run(&tenant, &eu, &scope.digest(), garrison_server::now, None).await.is_err());
+        assert!(reset.run(&tenant, &eu, &scope.digest(), true, garrison_server::now, None).await.is_err());
         drop(reset);
         let mut settings = config(&data, database.as_ref());
         settings.http.set_port(0);
@@ -66,7 +71,7 @@ async fn moved(database: Option<String>) {
         assert!(error.to_string().contains("tenant reset"), "{error:#}");
     }
     let reset = Reset::open(&config(&data, database.as_ref())).await.unwrap();
-    let (record, _) = reset.run(&tenant, &uk, &scope.digest(), garrison_server::now, None).await.unwrap();
+    let (record, _) = reset.run(&tenant, &uk, &scope.digest(), false, garrison_server::now, None).await.unwrap();
     drop(reset);
     assert!(!old.lake.exists() && all_files(&data.join("geographies/eu")).is_empty());
     assert_eq!(telling(&data, HOST), Vec::<PathBuf>::new());
