@@ -128,6 +128,7 @@ fn places_write(data: &Path, tenant: &TenantId, place: &Place) -> Result<(), Res
     places.version = 1;
     places.tenants.insert(tenant.to_string(), place.clone());
     let path = places_path(data);
+    place::private_folder(&data.join("keys"))?;
     let bytes = serde_json::to_vec_pretty(&places).unwrap_or_default();
     private_file_write(&path, &bytes).map_err(RestError::io("write", &path))
 }

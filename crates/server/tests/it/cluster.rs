@@ -314,9 +314,9 @@ async fn no_key_no_copy(settings: &Config, folder: &Path) {
     let other = folder.join("other.key");
     let key = LakeKey::new(&[1; 32]).unwrap();
     garrison_server::rest::reader_key_write(&other, &TenantId::first(), &key).unwrap();
-    for given in [None, Some(other)] {
+    for (name, given) in [("without", None), ("other", Some(other))] {
         let mut config = settings.clone();
-        config.data = folder.join("closed");
+        config.data = folder.join(name);
         config.role = garrison_server::config::Role::Query;
         (config.http, config.lake_key_file) = (SocketAddr::from(([127, 0, 0, 1], 0)), given);
         let error = format!("{:#}", garrison_server::serve::Server::start(config).await.unwrap_err());
