@@ -248,6 +248,8 @@ plain! {
     connect_history { tenant_id Id, machine_id Id, extension Word, state Word, version Word }
     connect_sensor_tokens { tenant_id Id, token_id Id, machine_id Id }
     connect_rollouts { tenant_id Id, id Id }
+    health_machines { tenant_id Id, machine_id Id, document Machine }
+    health_rounds { tenant_id Id }
     retention_days { tenant_id Id }
     recommend_exemptions {
         tenant_id Id, id Id, recommendation Word, subscription_id Id, scope Machine, category Word,
