@@ -254,6 +254,7 @@ plain! {
     recommend_exemptions {
         tenant_id Id, id Id, recommendation Word, subscription_id Id, scope Machine, category Word,
     }
+    recommend_states { tenant_id Id, recommendation Word, machine_id Id, state Word, before Word, document Machine }
     reach_secrets { tenant_id Id, name Label, kind Word, sealed Sealed }
     reach_hosts { tenant_id Id, address Machine, lines Machine }
     exports_target {

@@ -199,8 +199,9 @@ impl House {
     async fn open(houses: &Arc<Houses>, tenant: &TenantId) -> anyhow::Result<Self> {
         let ground = &houses.ground;
         let (config, db) = (&ground.config, &ground.db);
-        ground.plane.bought_refresh(tenant, crate::now()).await?;
         let lake = lake_open(config, tenant, &ground.plane, db).await?;
+        // Behind the lake: tags of machines are sealed with the key that came with it.
+        ground.plane.bought_refresh(tenant, crate::now()).await?;
         let is_first = *tenant == TenantId::first();
         let identity = ground.identity.of(tenant);
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);

@@ -244,7 +244,7 @@ async fn two(database: Option<String>, encryption: bool) {
     settings(&mut config, database.as_ref());
     let (reset, to) = (Reset::open(&config).await.unwrap(), Geography::new("CH").unwrap());
     let scope = reset.look(&second, &to).await.unwrap();
-    reset.run(&second, &to, &scope.digest(), garrison_server::now, None).await.unwrap();
+    reset.run(&second, &to, &scope.digest(), true, garrison_server::now, None).await.unwrap();
     drop(reset);
     assert!(telling(&data, "zanzibar").is_empty());
     let server = TestServer::start_in(folder, |c| settings(c, database.as_ref())).await.unwrap();
