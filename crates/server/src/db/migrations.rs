@@ -32,7 +32,6 @@ const MIGRATIONS: &[Migration] = migrations![
     32 "0032_money",
     40 "0040_connect",
     41 "0041_rollouts",
-    42 "0042_tenants",
     50 "0050_access",
     60 "0060_retention",
     61 "0061_fleet_cutoff",
@@ -43,6 +42,7 @@ const MIGRATIONS: &[Migration] = migrations![
     90 "0090_cloud_alerts",
     91 "0091_health",
     92 "0092_recommend_states",
+    95 "0095_tenants",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.
