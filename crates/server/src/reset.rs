@@ -149,6 +149,10 @@ impl Reset {
             return Err(ResetError::Refused(format!("tenant `{tenant}` rests in {to} already")));
         }
         let place = self.place(tenant)?;
+        if place.key.exists() {
+            let key = crate::rest::TenantKey::read(&self.data, tenant, &place.key)?;
+            self.db.read_with(tenant, key.columns(tenant, false));
+        }
         let (files, bytes) = size_of(&place.lake);
         Ok(Scope {
             tenant: tenant.to_string(),

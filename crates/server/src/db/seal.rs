@@ -313,7 +313,7 @@ mod tests {
         for text in ["", "anna", "sealed1:anna", "plain1:", "plain1:sealed1:x"] {
             for writer in [&own, &plain, &off] {
                 let value = writer.put(FOUND, text).unwrap();
-                let reader = if std::ptr::eq(writer, &own) { &own } else { &plain };
+                let reader = if std::ptr::eq(writer, &raw const own) { &own } else { &plain };
                 assert_eq!(reader.open(FOUND, value.clone()).unwrap(), text);
                 assert_eq!(off.open(FOUND, value).unwrap(), text);
             }

@@ -97,7 +97,7 @@ async fn plant(house: &HttpHouse) {
             Method::POST,
             "/exports",
             json!({"name": "hook", "kind": "Webhook", "secret": "0123456789abcdef0123",
-                "target": {"url": "https://example.net/quetzal"}}),
+                "target": {"url": "https://example.net/quetzal"}, "enabled": false}),
         ),
         (Method::PUT, "/tenant/retention", json!({"portalDays": 100})),
         (Method::GET, "/users", Value::Null),

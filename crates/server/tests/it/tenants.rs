@@ -135,7 +135,7 @@ async fn two(database: Option<String>, encryption: bool) {
     for (tenant, host, command, machine) in
         [(None, "web-ours", OURS, "prod-ours"), (other, "web-theirs", THEIRS, "prod-theirs")]
     {
-        assert_eq!(names(&get(&server, local, tenant, "/devices").await, "name"), [host]);
+        assert_eq!(names(&get(&server, local, tenant, "/devices").await, "computerDnsName"), [host]);
         assert_eq!(jobs(&server, local, tenant).await, [command]);
         assert_eq!(names(&get(&server, local, tenant, "/machines").await, "name"), [machine]);
         assert_eq!(names(&get(&server, local, tenant, "/subscriptions").await, "name"), [machine]);
@@ -162,7 +162,7 @@ async fn two(database: Option<String>, encryption: bool) {
     let third = json!({"id": "third", "geography": "UK"});
     let (got, ..) = ask(&server, Who::Bearer(&admin), None, Method::POST, "/tenants", third).await;
     assert_eq!(got, 403, "a program makes no tenants");
-    assert_eq!(names(&get(&server, program, None, "/devices").await, "name"), ["web-theirs"]);
+    assert_eq!(names(&get(&server, program, None, "/devices").await, "computerDnsName"), ["web-theirs"]);
     assert_eq!(names(&get(&server, program, None, "/tenants").await, "id"), ["other"]);
     assert_eq!(ask(&server, program, Some("default"), Method::GET, "/devices", Value::Null).await.0, 401);
 
@@ -180,7 +180,7 @@ async fn two(database: Option<String>, encryption: bool) {
     };
     let (ann, both) = (sign_in(&ann).await, sign_in(&both).await);
     let (ann, both) = (Who::Cookie(&ann), Who::Cookie(&both));
-    assert_eq!(names(&get(&server, ann, None, "/devices").await, "name"), ["web-theirs"]);
+    assert_eq!(names(&get(&server, ann, None, "/devices").await, "computerDnsName"), ["web-theirs"]);
     assert_eq!(jobs(&server, ann, None).await, [THEIRS]);
     assert_eq!(ask(&server, ann, Some("default"), Method::GET, "/devices", Value::Null).await.0, 403);
     assert_eq!(names(&get(&server, ann, None, "/users").await, "name"), ["ann", "both"]);
@@ -190,11 +190,11 @@ async fn two(database: Option<String>, encryption: bool) {
     let (got, ..) = ask(&server, ann, None, Method::PUT, "/session/tenant", json!({"tenant": "default"})).await;
     assert_eq!(got, 404);
     assert!(!names(&get(&server, local, None, "/users").await, "name").contains(&"ann".to_owned()));
-    assert_eq!(names(&get(&server, both, None, "/devices").await, "name"), ["web-ours"]);
-    assert_eq!(names(&get(&server, both, other, "/devices").await, "name"), ["web-theirs"]);
+    assert_eq!(names(&get(&server, both, None, "/devices").await, "computerDnsName"), ["web-ours"]);
+    assert_eq!(names(&get(&server, both, other, "/devices").await, "computerDnsName"), ["web-theirs"]);
     let (got, ..) = ask(&server, both, None, Method::PUT, "/session/tenant", json!({"tenant": "other"})).await;
     assert_eq!(got, 204);
-    assert_eq!(names(&get(&server, both, None, "/devices").await, "name"), ["web-theirs"]);
+    assert_eq!(names(&get(&server, both, None, "/devices").await, "computerDnsName"), ["web-theirs"]);
     assert_eq!(jobs(&server, both, Some("default")).await, [OURS]);
     let said = get(&server, local, other, "/audit").await.to_string();
     assert!(said.contains("session/tenant") || said.contains("/users"), "{said}");
@@ -230,7 +230,7 @@ async fn two(database: Option<String>, encryption: bool) {
         (vec![OURS.into()], vec![THEIRS.into()])
     );
     for (tenant, host, hidden) in [(None, "web-ours", &theirs), (other, "web-theirs", &ours)] {
-        assert_eq!(names(&get(&server, local, tenant, "/devices").await, "name"), [host]);
+        assert_eq!(names(&get(&server, local, tenant, "/devices").await, "computerDnsName"), [host]);
         let path = format!("/devices/{}/revoke", hidden.device);
         assert_eq!(ask(&server, local, tenant, Method::POST, &path, json!({"reason": "x"})).await.0, 404);
     }
