@@ -294,12 +294,13 @@ impl Connect {
         .bind(tenant.as_str())
         .fetch_all(db.pool())
         .await?;
+        let seal = db.seal(tenant);
         let mut found = std::collections::HashMap::new();
         for row in &rows {
             let id: String = row.try_get(0)?;
             let id = MachineId::new(&id).map_err(|_| ConnectError::Stored("machine id"))?;
-            let standing: Option<Standing> = row
-                .try_get::<Option<String>, _>(2)?
+            let standing: Option<Standing> = seal
+                .get_maybe(row, columns::STANDING)?
                 .map(|text| serde_json::from_str(&text))
                 .transpose()
                 .map_err(|_| ConnectError::Stored("standing"))?;

@@ -199,7 +199,9 @@ async fn two(database: Option<String>, encryption: bool) {
     let said = get(&server, local, other, "/audit").await.to_string();
     assert!(said.contains("session/tenant") || said.contains("/users"), "{said}");
     // Each has a chain of the audit log of its own, whole and with nothing of the other.
-    for (tenant, own, others) in [(None, "users/both", "users/ann"), (other, "users/ann", "users/both")] {
+    for (tenant, own, others) in
+        [(None, "users/both", "\"tenant\":\"other\""), (other, "users/ann", "\"tenant\":\"default\"")]
+    {
         let (_, first, _) = ask(&server, local, tenant, Method::GET, "/audit?limit=1", Value::Null).await;
         assert!(first["items"][0]["seq"].as_i64().unwrap() < 1000, "{first}");
         let url = format!("{}/api/v1/audit/export", server.server.http_url());
