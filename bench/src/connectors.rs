@@ -126,12 +126,15 @@ pub fn run(machines: usize) -> anyhow::Result<()> {
     let packages = stage.folder().join("server/packages");
     std::fs::create_dir_all(&packages)?;
     std::fs::write(packages.join("garrison-sensor-1.0.0-x64.tar.zst"), vec![7; PACKAGE_BYTES])?;
-    let names: Vec<String> = (0..SUBSCRIPTIONS).map(|n| format!("bench{n}")).collect();
-    for (n, name) in names.iter().enumerate() {
-        stage.garrison(&["subscription", "create", name, "--location", "westeurope"]).map_err(wrong)?;
+    let mut names = Vec::new();
+    for n in 0..SUBSCRIPTIONS {
+        let words = ["subscription", "create", &format!("bench{n}"), "--location", "westeurope", "--output", "json"];
+        let made: serde_json::Value = serde_json::from_str(&stage.garrison(&words).map_err(wrong)?)?;
+        let id = made["id"].as_str().context("the server made no subscription")?.to_owned();
         if n < SWITCHED {
-            stage.garrison(&["plan", "set", "P2", name]).map_err(wrong)?;
+            stage.garrison(&["plan", "set", "P2", &id]).map_err(wrong)?;
         }
+        names.push(id);
     }
     let uses = machines.to_string();
     let words = ["token", "create", "--kind", "connector", "--name", "bench", "--uses", &uses, "--output", "json"];
