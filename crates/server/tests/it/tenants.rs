@@ -73,8 +73,8 @@ async fn jobs(server: &TestServer, who: Who<'_>, tenant: Option<&str>) -> Vec<St
     answer["rows"].as_array().unwrap().iter().map(|row| row[0].as_str().unwrap().to_owned()).collect()
 }
 
-async fn send(server: &TestServer, identity: &SensorIdentity, command: &str) {
-    let mut sensor = TestSensor::connect(identity.clone(), server.gateway(), boot(1)).await.unwrap();
+async fn send(server: &TestServer, identity: &SensorIdentity, run: u32, command: &str) {
+    let mut sensor = TestSensor::connect(identity.clone(), server.gateway(), boot(run)).await.unwrap();
     let batch = garrison_telemetry::batch_from_json("DeviceProcessEvents", &[job(41, command)]).unwrap();
     sensor.send("DeviceProcessEvents", &batch).await.unwrap();
     sensor.settle().await.unwrap();
@@ -121,8 +121,8 @@ async fn two(database: Option<String>, encryption: bool) {
     let theirs = token(post(&server, local, other, "/enrolment-tokens", json!({"name": "b"})).await);
     let ours = enrol(server.gateway(), &ours, "web-ours").await.unwrap();
     let theirs = enrol(server.gateway(), &theirs, "web-theirs").await.unwrap();
-    send(&server, &ours, OURS).await;
-    send(&server, &theirs, THEIRS).await;
+    send(&server, &ours, 1, OURS).await;
+    send(&server, &theirs, 1, THEIRS).await;
     for (tenant, name) in [(None, "prod-ours"), (other, "prod-theirs")] {
         post(&server, local, tenant, "/subscriptions", json!({"name": name, "location": "uksouth"})).await;
         let new = json!({"name": "c", "expiresHours": 1, "uses": 1});
@@ -236,7 +236,7 @@ async fn two(database: Option<String>, encryption: bool) {
         let path = format!("/devices/{}/revoke", hidden.device);
         assert_eq!(ask(&server, local, tenant, Method::POST, &path, json!({"reason": "x"})).await.0, 404);
     }
-    send(&server, &theirs, "job zanzibar three").await;
+    send(&server, &theirs, 2, "job zanzibar three").await;
     assert_eq!(jobs(&server, local, other).await.len(), 2);
     assert_eq!(jobs(&server, local, None).await, [OURS]);
 
@@ -255,7 +255,7 @@ async fn two(database: Option<String>, encryption: bool) {
     assert_eq!((jobs(&server, local, None).await, jobs(&server, local, other).await), (vec![OURS.into()], vec![]));
     assert_eq!(get(&server, local, other, "/tenant").await["geography"], "CH");
     assert!(TestSensor::connect(theirs, server.gateway(), boot(2)).await.is_err());
-    send(&server, &ours, OURS).await;
+    send(&server, &ours, 3, OURS).await;
     server.stop().await.unwrap();
 }
 
