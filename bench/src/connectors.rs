@@ -129,8 +129,8 @@ pub fn run(machines: usize) -> anyhow::Result<()> {
     let mut names = Vec::new();
     for n in 0..SUBSCRIPTIONS {
         let words = ["subscription", "create", &format!("bench{n}"), "--location", "westeurope", "--output", "json"];
-        let made: serde_json::Value = serde_json::from_str(&stage.garrison(&words).map_err(wrong)?)?;
-        let id = made["id"].as_str().context("the server made no subscription")?.to_owned();
+        let made = stage.garrison(&words).map_err(wrong)?;
+        let id = xtask::tools::json_text(&made, "id").context("the server made no subscription")?;
         if n < SWITCHED {
             stage.garrison(&["plan", "set", "P2", &id]).map_err(wrong)?;
         }
