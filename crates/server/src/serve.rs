@@ -6,25 +6,16 @@ mod http;
 mod reconcile;
 
 use crate::config::{Config, Role};
-use crate::connect::Connect;
 use crate::db::Db;
-use crate::detection::Detection;
-use crate::detection::custom::Custom;
-use crate::detection::indicator::Indicators;
-use crate::detection::retro::Retro;
 use crate::gateway::Gateway;
-use crate::health::Health;
-use crate::hunting::Hunting;
 use crate::identity::Identity;
 use crate::identity::keys::private_file_write;
-use crate::incidents::Incidents;
 use crate::metrics::Metrics;
 use crate::plane::Plane;
 use crate::rest;
-use crate::shared::Shared;
 use anyhow::Context as _;
 use garrison_model::TenantId;
-use house::{Ground, Houses};
+use house::{Ground, House, Houses};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,24 +29,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// A running server.
 pub struct Server {
-    /// State of the first tenant, for tests and commands in the same process.
-    pub shared: Arc<Shared>,
-    /// Its detection.
-    pub detection: Arc<Detection>,
-    /// Its alerts and incidents.
-    pub incidents: Arc<Incidents>,
-    /// Its hunting.
-    pub hunting: Arc<Hunting>,
-    /// Its detections made of queries.
-    pub custom: Arc<Custom>,
-    /// Its indicators.
-    pub indicators: Arc<Indicators>,
-    /// Its hunts through the past.
-    pub retro: Arc<Retro>,
-    /// Connectors of its machines.
-    pub connect: Arc<Connect>,
-    /// Health of its machines.
-    pub health: Arc<Health>,
+    /// The first tenant, whose rooms the server is taken for by tests and commands in the same process.
+    pub first: Arc<House>,
     /// All tenants.
     pub houses: Arc<Houses>,
     /// Where the HTTP API listens.
@@ -67,6 +42,13 @@ pub struct Server {
     /// What takes rows in; a query server has none.
     sessions: Option<Arc<Gateway>>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+impl std::ops::Deref for Server {
+    type Target = House;
+    fn deref(&self) -> &House {
+        &self.first
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -129,23 +111,7 @@ impl Server {
         tasks.push(http::serve(http_listener, house::front(&houses), &shared)?);
         tasks.extend(reconcile::server(&shared, &houses));
         let first_link = shared.identity.first_link(now).await?;
-        let server = Self {
-            shared,
-            detection: Arc::clone(&first.detection),
-            incidents: Arc::clone(&first.incidents),
-            hunting: Arc::clone(&first.hunting),
-            custom: Arc::clone(&first.custom),
-            indicators: Arc::clone(&first.indicators),
-            retro: Arc::clone(&first.retro),
-            connect: Arc::clone(&first.connect),
-            health: Arc::clone(&first.health),
-            houses,
-            http: http_address,
-            gateway,
-            first_link,
-            sessions,
-            tasks,
-        };
+        let server = Self { first, houses, http: http_address, gateway, first_link, sessions, tasks };
         server.write_run_files()?;
         Ok(server)
     }
@@ -183,24 +149,25 @@ impl Server {
 
     /// Stops in order: no new connections, answers for what is under way, goodbyes, detection of everything that was
     /// answered, rows into Parquet, database closed.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         self.shared.stop.cancel();
         if let Some(sessions) = &self.sessions {
             sessions.drained(DRAIN_MAX).await;
         }
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             house::ended(task).await;
         }
-        let houses = self.houses.all();
-        for house in &houses {
-            house.stop().await?;
+        // A tenant that cannot be stopped well does not keep the others from it.
+        let mut stopped = Ok(());
+        for house in &self.houses.all() {
+            stopped = stopped.and(house.stop().await);
         }
         self.shared.db.close().await;
         let run = self.shared.data.join("run");
         for name in ["addresses.json", "admin.token"] {
             let _ = std::fs::remove_file(run.join(name));
         }
-        Ok(())
+        stopped
     }
 }
 

@@ -5,6 +5,7 @@ use super::auth::cookie;
 use super::extract::Body;
 use super::problem::{ApiError, Kind};
 use crate::identity::Principal;
+use crate::plane::PlaneError;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
@@ -63,10 +64,10 @@ async fn places(api: &Api, who: &Principal) -> Result<Vec<TenantId>, ApiError> {
 }
 
 async fn line(api: &Api, id: TenantId) -> Result<TenantLine, ApiError> {
-    let geography = api.shared.plane.rests(&id).await?.map(|_| ());
-    let geography = match geography {
-        Some(()) => api.shared.plane.tenant(&id).await.ok().map(|tenant| tenant.geography),
-        None => None,
+    let geography = match api.shared.plane.tenant(&id).await {
+        Ok(tenant) => Some(tenant.geography),
+        Err(PlaneError::Unknown(_)) => None,
+        Err(error) => return Err(error.into()),
     };
     Ok(TenantLine { current: id == api.shared.tenant, geography, id })
 }

@@ -453,7 +453,7 @@ impl Identity {
     }
 
     /// Whether this is the token of this start for commands on the same host.
-    pub(super) fn is_local_token(&self, token: &str) -> bool {
+    pub(crate) fn is_local_token(&self, token: &str) -> bool {
         equal_in_constant_time(token.as_bytes(), self.keys.local_token.as_bytes())
     }
 }

@@ -168,7 +168,7 @@ impl Houses {
                 return Ok(house.router.clone());
             }
             // As for a tenant in which the caller has no role; a stranger does not hear which tenants there are.
-            let is_local = token.is_some_and(|token| token == self.ground.identity.local_token());
+            let is_local = token.is_some_and(|token| self.ground.identity.is_local_token(token));
             let is_known = is_local || self.ground.identity.place_of(cookie, token).await?.is_some();
             return Err(ApiError::new(if is_known { Kind::NotFound } else { Kind::NotSignedIn }));
         }
@@ -237,6 +237,8 @@ impl House {
         let mut tasks = Vec::new();
         let (mut intake, mut mirror) = (None, None);
         if config.role != Role::Query {
+            // Before anything runs: a tenant that cannot be opened leaves no task behind.
+            mirror = mirror_of(&shared)?;
             let observers: Vec<Arc<dyn Observer>> =
                 vec![Arc::clone(&detection) as _, Arc::clone(&custom) as _, Arc::clone(&indicators) as _];
             let ingest = Arc::new(Ingest::start(&shared, observers)?);
@@ -252,7 +254,6 @@ impl House {
             tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&health).run_loop()));
             tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents, &connect).run_loop()));
-            mirror = mirror_of(&shared)?;
             tasks.extend(reconcile::intake(&shared, mirror.as_ref(), &incidents));
             intake = Some(ingest);
         }
