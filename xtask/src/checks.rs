@@ -92,7 +92,7 @@ fn live_plane() -> Done {
         let mut c = npm(&["run", "--silent", "e2e:plane"]);
         c.env("GARRISON_CONSOLE_URL", link).env("GARRISON_GATEWAY", stage.gateway());
         c.env("GARRISON_CONNECT", stage.program("garrison-connect"));
-        c.env("GARRISON_DATABASE", stage.folder().join("server/control.db"));
+        c.env("GARRISON_DATABASE", stage.folder().join("server/control/default/control.db"));
         run("console: the cloud plane live in the browser", &mut c)
     });
     let stopped = stage.stop();

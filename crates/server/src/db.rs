@@ -9,6 +9,7 @@
 
 pub mod columns;
 mod migrations;
+pub(crate) mod rows;
 pub mod seal;
 mod statement;
 mod turn;
@@ -156,6 +157,11 @@ impl Db {
         let db = Self { pool, dialect, writer: Arc::new(Mutex::new(())), seals };
         migrations::run(&db).await?;
         Ok(db)
+    }
+
+    /// Whether this is another handle of the same open database.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.seals, &other.seals)
     }
 
     /// Which engine it is.

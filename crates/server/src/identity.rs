@@ -78,7 +78,10 @@ impl From<sqlx::Error> for Error {
 
 /// Keys, users, sessions and tokens, as one tenant sees them: keys and users are the server's, tokens are the tenant's.
 pub struct Identity {
+    /// The server's own.
     db: Db,
+    /// The tenant's: tokens that let machines in are used where the machine is written down, in one transaction.
+    control: Db,
     keys: Arc<Keys>,
     tenant: TenantId,
 }
@@ -114,12 +117,13 @@ impl Identity {
         let local_token = format!("gat_{}", random_text::<32>()?);
         let failures = Mutex::new(Failures::new(SIGN_IN_FAILURES_MAX, SIGN_IN_WINDOW));
         let keys = Keys { authority, content_key, audit_key, failures, decoy_hash, local_token };
-        Ok(Self { db, keys: Arc::new(keys), tenant: TenantId::first() })
+        Ok(Self { control: db.clone(), db, keys: Arc::new(keys), tenant: TenantId::first() })
     }
 
-    /// The same server's, as another tenant sees it.
-    pub fn of(&self, tenant: &TenantId) -> Self {
-        Self { db: self.db.clone(), keys: Arc::clone(&self.keys), tenant: tenant.clone() }
+    /// The same server's, as a tenant with its own control data sees it.
+    pub fn of(&self, tenant: &TenantId, control: &Db) -> Self {
+        let (db, control) = (self.db.clone(), control.clone());
+        Self { db, control, keys: Arc::clone(&self.keys), tenant: tenant.clone() }
     }
 
     /// The certificate authority.

@@ -39,6 +39,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Plane {
     db: Db,
+    /// The server's own database, where the list of its tenants is, if control data of this tenant lies elsewhere.
+    list: Option<Db>,
     geographies: Geographies,
     /// Changes that were committed by this process, heartbeats left out.
     revision: AtomicU64,
@@ -55,14 +57,28 @@ pub struct Change<'a> {
     tx: WriteTx,
     /// What was done so far, as the audit has it.
     lines: Vec<fleet_file::ChangeLine>,
+    /// Whether it makes the tenant.
+    makes: bool,
 }
 
 impl Plane {
     /// Opens the room; refuses a configuration that would move a tenant's data.
     pub async fn open(db: Db, geographies: Geographies) -> Result<Self, PlaneError> {
-        let plane = Self { db, geographies, revision: AtomicU64::new(0), bought: bought::Book::default() };
+        let plane = Self { db, list: None, geographies, revision: AtomicU64::new(0), bought: bought::Book::default() };
         plane.tenants_check().await?;
         Ok(plane)
+    }
+
+    /// The same rules over a tenant's own database; `self` is over the server's, which keeps the list of tenants.
+    pub fn over(&self, control: &Db) -> Self {
+        let (db, list) = (control.clone(), (!control.is(&self.db)).then(|| self.db.clone()));
+        Self {
+            db,
+            list,
+            geographies: self.geographies.clone(),
+            revision: AtomicU64::new(0),
+            bought: bought::Book::default(),
+        }
     }
 
     /// The geographies of this server.
@@ -82,7 +98,7 @@ impl Plane {
         who: &'a str,
         now: Micros,
     ) -> Result<Change<'a>, PlaneError> {
-        Ok(Change { plane: self, tenant, who, now, tx: self.db.write().await?, lines: Vec::new() })
+        Ok(Change { plane: self, tenant, who, now, tx: self.db.write().await?, lines: Vec::new(), makes: false })
     }
 }
 
@@ -98,8 +114,14 @@ impl Change<'_> {
 
     /// Makes it so.
     pub async fn commit(self) -> Result<(), PlaneError> {
-        let (plane, is_news) = (self.plane, !self.lines.is_empty());
+        let (plane, is_news, made) = (self.plane, !self.lines.is_empty(), self.makes.then(|| self.tenant.clone()));
         self.tx.commit().await?;
+        if let Some(tenant) = made
+            && let Err(error) = plane.tenant_list_keep(&tenant).await
+        {
+            // The tenant is made; the list has it at the next start.
+            tracing::error!(error = &error as &dyn std::error::Error, %tenant, "the list of tenants was not written");
+        }
         if is_news {
             plane.revision.fetch_add(1, Ordering::Release);
         }

@@ -117,7 +117,9 @@ pub fn pending(data: &Path) -> Option<String> {
 /// An open data folder without a server on it.
 #[derive(Debug)]
 pub struct Reset {
+    config: Config,
     data: PathBuf,
+    /// The server's own database, and the list of tenants in it.
     db: Db,
     plane: Plane,
     _lock: std::fs::File,
@@ -138,7 +140,21 @@ impl Reset {
         // The configuration may already say where the tenant is to be.
         let geographies = Geographies { first_tenant: None, ..config.geographies.clone() };
         let plane = Plane::open(db.clone(), geographies).await?;
-        Ok(Self { data, db, plane, _lock: lock })
+        Ok(Self { config: config.clone(), data, db, plane, _lock: lock })
+    }
+
+    /// The database that holds a tenant's control data; the server's own where it lies there, or nowhere any more.
+    async fn control(&self, tenant: &TenantId, geography: &str) -> Result<(Db, Plane), ResetError> {
+        let geography = Geography::new(geography).ok();
+        let settings = geography.and_then(|code| self.plane.geographies().get(&code).ok());
+        let file = place_of(&self.data, tenant)?.map(|place| place.database()).filter(|file| file.exists());
+        let db = match (settings.and_then(|g| g.database.as_ref()), &self.config.database_url, file) {
+            (Some(url), ..) => Db::open(url).await?,
+            (None, None, Some(file)) => Db::open_file(&file).await?,
+            _ => self.db.clone(),
+        };
+        let plane = self.plane.over(&db);
+        Ok((db, plane))
     }
 
     /// What a reset would do now. The same state gives the same digest ([`Scope::digest`]).
@@ -148,10 +164,14 @@ impl Reset {
         if found.geography == *to {
             return Err(ResetError::Refused(format!("tenant `{tenant}` rests in {to} already")));
         }
+        if self.config.database_url.is_some() {
+            self.plane.tenant_place_check(tenant, to).await?;
+        }
         let place = self.place(tenant)?;
+        let (db, plane) = self.control(tenant, found.geography.as_str()).await?;
         if place.key.exists() {
             let key = crate::rest::TenantKey::read(&self.data, tenant, &place.key)?;
-            self.db.read_with(tenant, key.columns(tenant, false));
+            db.read_with(tenant, key.columns(tenant, false));
         }
         let (files, bytes) = size_of(&place.lake);
         Ok(Scope {
@@ -163,30 +183,10 @@ impl Reset {
             key: garrison_lake::Lake::key_name(&place.lake)?,
             files,
             bytes,
-            devices: rows::devices(&self.db, tenant).await?,
-            rows: rows::counts(&self.db, tenant).await?,
-            ..self.machines(tenant).await?
+            devices: rows::devices(&db, tenant).await?,
+            rows: crate::db::rows::counts(&db, tenant).await?,
+            ..machines(&db, &plane, tenant).await?
         })
-    }
-
-    /// Which machines were off-boarded, and which keep what is on them. The other parts of the answer are empty.
-    async fn machines(&self, tenant: &TenantId) -> Result<Scope, ResetError> {
-        let standings = Connect::machines_at_rest(&self.db, tenant).await?;
-        let mut sensors = rows::devices_on(&self.db, tenant).await?;
-        let mut found = Scope::default();
-        let take = |machine: Machine| {
-            let (holds, gone) = standings.get(&machine.id).copied().unwrap_or_default();
-            let sensor = machine.device_id.as_ref().is_some_and(|device| sensors.remove(device.as_str()));
-            if gone {
-                found.off_boarded.push(machine.resource_id.to_string());
-            } else if holds || sensor {
-                found.left_machines.push(machine.resource_id.to_string());
-            }
-        };
-        // The moment changes nothing that is asked for here.
-        self.plane.machines_walk(tenant, Micros(0), take).await?;
-        found.left_sensors = sensors.into_iter().collect();
-        Ok(found)
     }
 
     fn place(&self, tenant: &TenantId) -> Result<Place, ResetError> {
@@ -285,7 +285,8 @@ impl Reset {
             }
             Step::Machines => {
                 self.plane.tenant_erased(tenant).await?;
-                let count = rows::machines_shut_out(&self.db, tenant).await?;
+                let (db, _) = self.control(tenant, &journal.record.scope.from).await?;
+                let count = crate::db::rows::shut_out(&db, tenant).await?;
                 let scope = &journal.record.scope;
                 Ok(format!(
                     "{count} certificates of devices and enrolment tokens were taken away; {} machine(s) had been \
@@ -296,8 +297,13 @@ impl Reset {
                 ))
             }
             Step::Rows => {
-                let count = rows::erase(&self.db, tenant).await?;
-                self.db.seal_forget(tenant).await?;
+                let (db, plane) = self.control(tenant, &journal.record.scope.from).await?;
+                let count = crate::db::rows::erase(&db, tenant).await?;
+                plane.tenant_gone(tenant).await?;
+                db.seal_forget(tenant).await?;
+                if !db.is(&self.db) {
+                    db.close().await;
+                }
                 Ok(format!("{count} rows of control data were erased in this run"))
             }
             Step::Files => {
@@ -319,12 +325,37 @@ impl Reset {
             }
             Step::Anew => {
                 self.plane.tenant_anew(tenant, to, now).await?;
-                Fleet::shut_out(&self.db, tenant, now).await?;
-                self.db.sync().await?;
+                // The server brings it along where the tenant's own database is made when it starts.
+                let db = match &self.plane.geographies().get(to)?.database {
+                    Some(url) => Db::open(url).await?,
+                    None => self.db.clone(),
+                };
+                Fleet::shut_out(&db, tenant, now).await?;
+                db.sync().await?;
                 Ok(format!("the tenant was made in {to}; its key is made when the server starts"))
             }
         }
     }
+}
+
+/// Which machines were off-boarded, and which keep what is on them. The other parts of the answer are empty.
+async fn machines(db: &Db, plane: &Plane, tenant: &TenantId) -> Result<Scope, ResetError> {
+    let standings = Connect::machines_at_rest(db, tenant).await?;
+    let mut sensors = rows::devices_on(db, tenant).await?;
+    let mut found = Scope::default();
+    let take = |machine: Machine| {
+        let (holds, gone) = standings.get(&machine.id).copied().unwrap_or_default();
+        let sensor = machine.device_id.as_ref().is_some_and(|device| sensors.remove(device.as_str()));
+        if gone {
+            found.off_boarded.push(machine.resource_id.to_string());
+        } else if holds || sensor {
+            found.left_machines.push(machine.resource_id.to_string());
+        }
+    };
+    // The moment changes nothing that is asked for here.
+    plane.machines_walk(tenant, Micros(0), take).await?;
+    found.left_sensors = sensors.into_iter().collect();
+    Ok(found)
 }
 
 fn size_of(folder: &Path) -> (u64, u64) {

@@ -3,13 +3,14 @@
 //! ```text
 //! <lake root of the geography>/<tenant>/…              the lake
 //! <control root of the geography>/<tenant>/lake.key    the tenant's key, wrapped
+//! <control root of the geography>/<tenant>/control.db  its control data, where that is SQLite
 //! <data folder>/keys/tenants.kek                       what keys of tenants are wrapped with
 //! <data folder>/keys/places.json                       where they are, for the operator's commands
 //! ```
 //!
 //! A tenant is made with its first machine or plan, and rows may come before. Until the tenant has a geography its lake
-//! lies in `lake/<tenant>` of the data folder and its key in `control/<tenant>`; at the next start both go to the roots
-//! of the geography. Formats: docs/reference/data-protection.md.
+//! lies in `lake/<tenant>` of the data folder, its key and control data in `control/<tenant>`; at the next start all go
+//! to the roots of the geography. Formats: docs/reference/data-protection.md.
 //!
 //! Keys of sealed columns come from the same secrets ([`crate::db::seal`]): a tenant's from its key, those of the server's
 //! own tables from `tenants.kek`. This room knows no rows: it opens no lake and no database.
@@ -61,6 +62,16 @@ pub enum RestError {
         /// The data folder.
         there: PathBuf,
     },
+    /// Control data in two places.
+    #[error(
+        "there is a control database in `{here}` and another one in `{there}`: move away the one that is not wanted"
+    )]
+    TwoDatabases {
+        /// Its geography's root.
+        here: PathBuf,
+        /// The data folder.
+        there: PathBuf,
+    },
 }
 
 impl RestError {
@@ -79,6 +90,8 @@ pub struct Rest {
     pub at_rest: AtRest,
     /// What its columns in the control database are sealed with.
     pub columns: Sealer,
+    /// Where it lies.
+    pub place: Place,
 }
 
 /// Finds or makes the place of a tenant and its key. `roots` are those of its geography, if it has one; `sealed` says
@@ -99,7 +112,7 @@ pub fn open(data: &Path, tenant: &TenantId, roots: Option<&Roots>, sealed: bool)
     };
     let columns = key.map_or_else(|| Sealer::plain(tenant.as_str()), |key| key.columns(tenant, sealed));
     places_write(data, tenant, &place)?;
-    Ok(Rest { lake: place.lake, at_rest, columns })
+    Ok(Rest { lake: place.lake.clone(), at_rest, columns, place })
 }
 
 /// What `keys/places.json` holds.

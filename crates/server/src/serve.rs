@@ -1,6 +1,7 @@
 //! Puts the rooms together: `garrison serve`.
 
 pub mod cluster;
+mod control;
 pub mod house;
 mod http;
 mod reconcile;
@@ -77,12 +78,13 @@ impl Server {
             None => Db::open_file(&data.join("control.db")).await?,
         };
         db.seal_with(None, rest::server_columns(&data, config.encryption)?).await?;
-        let plane = Arc::new(Plane::open(db.clone(), config.geographies.clone()).await?);
+        let plane = Plane::open(db.clone(), config.geographies.clone()).await?;
         let identity = Identity::open(db.clone(), data.join("keys"), now).await?;
         let houses = Arc::new(Houses::new(Ground {
             config,
             data,
             db,
+            controls: Default::default(),
             plane,
             identity,
             metrics: Arc::new(Metrics::new()),
@@ -162,7 +164,7 @@ impl Server {
         for house in &self.houses.all() {
             stopped = stopped.and(house.stop().await);
         }
-        self.shared.db.close().await;
+        self.houses.close().await;
         let run = self.shared.data.join("run");
         for name in ["addresses.json", "admin.token"] {
             let _ = std::fs::remove_file(run.join(name));

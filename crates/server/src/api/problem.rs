@@ -71,6 +71,7 @@ problems! {
     LinkRefused = "link_not_valid" 400 "These rows cannot be put into an incident.", "see docs/guides/hunting.md";
     RetroEnded = "retro_hunt_ended" 409 "The retro-hunt has ended.", "start another one";
     GeographyFixed = "geography_fixed" 409 "The geography of a tenant cannot be changed.", "leave it as it is, or connect the machines to another tenant that was made in the other geography";
+    GeographyApart = "geography_apart" 409 "Control data of this geography must lie in a database of its own.", "give it one in the configuration: `database` of `[geographies.…]`, see docs/reference/data-protection.md";
     GeographyUnknown = "geography_unknown" 400 "There is no such geography, or the location lies in none.", "choose one of those named, or configure it in [geographies]";
     PlanScope = "plan_scope" 400 "This plan cannot be set here.", "set Servers Plan 2 on the subscription; a single machine takes Off or P1, and DELETE lets it inherit again";
     PlanLacks = "plan_lacks_feature" 403 "The plan in force does not hold this feature.", "switch on a plan that does; GET /api/v1/plans has the table";
@@ -309,6 +310,7 @@ impl From<crate::plane::PlaneError> for ApiError {
         match error {
             E::Unknown(_) => Self::with(Kind::NotFound, text),
             E::GeographyFixed { .. } => Self::with(Kind::GeographyFixed, text),
+            E::TwoGeographies { .. } | E::Database { .. } => Self::with(Kind::GeographyApart, text),
             E::GeographyUnknown { .. } | E::Location { .. } => Self::with(Kind::GeographyUnknown, text),
             E::PlanScope(_) | E::PlanOnGroup => Self::with(Kind::PlanScope, text),
             E::NameTaken(_) | E::Exists(_) => Self::with(Kind::Conflict, text),

@@ -64,7 +64,9 @@ async fn places(api: &Api, who: &Principal) -> Result<Vec<TenantId>, ApiError> {
 }
 
 async fn line(api: &Api, id: TenantId) -> Result<TenantLine, ApiError> {
-    let geography = match api.shared.plane.tenant(&id).await {
+    let house = api.houses.upgrade().and_then(|houses| houses.of(&id));
+    let plane = house.as_ref().map_or(&api.shared.plane, |house| &house.shared.plane);
+    let geography = match plane.tenant(&id).await {
         Ok(tenant) => Some(tenant.geography),
         Err(PlaneError::Unknown(_)) => None,
         Err(error) => return Err(error.into()),
@@ -107,16 +109,20 @@ pub async fn tenant_create(
         let words = format!("a server has at most {} tenants", crate::serve::house::TENANTS_MAX);
         return Err(ApiError::with(Kind::Invalid, words));
     }
-    let now = crate::now();
-    if id == TenantId::first() || !api.shared.plane.tenant_open(&id, &body.geography, &who.name, now).await? {
-        return Err(ApiError::with(Kind::Conflict, format!("there is a tenant `{id}`")));
+    let taken = || ApiError::with(Kind::Conflict, format!("there is a tenant `{id}`"));
+    if id == TenantId::first() {
+        return Err(taken());
     }
-    let house = houses.open(&id).await.map_err(|error| {
-        tracing::error!(error = error.as_ref() as &dyn std::error::Error, tenant = %id, "a tenant cannot be opened");
-        ApiError::with(Kind::Internal, "the tenant was made and cannot be opened; see the server's log")
+    let made = houses.make(&id, &body.geography, &who.name).await.map_err(|error| match error.downcast::<PlaneError>() {
+        Ok(refused) => ApiError::from(refused),
+        Err(error) => {
+            tracing::error!(error = error.as_ref() as &dyn std::error::Error, tenant = %id, "a tenant cannot be opened");
+            ApiError::with(Kind::Internal, "the tenant was made and cannot be opened; see the server's log")
+        }
     })?;
+    let house = made.ok_or_else(taken)?;
     if let Some(user) = &who.user {
-        house.shared.access.owner_add(user, &who.name, now).await?;
+        house.shared.access.owner_add(user, &who.name, crate::now()).await?;
     }
     Ok((StatusCode::CREATED, Json(line(&api, id).await?)))
 }

@@ -23,6 +23,7 @@ pub(super) fn read(reader: &mut Reader, all: &mut Geographies) {
             locations: vec![code.as_str().to_ascii_lowercase().replace('-', "")],
             lake: root(code.as_str(), "lake"),
             control: root(code.as_str(), "control"),
+            database: None,
             encryption: None,
         });
         if let Some(name) = r.text("name") {
@@ -39,6 +40,9 @@ pub(super) fn read(reader: &mut Reader, all: &mut Geographies) {
         }
         root_read(r, "lake", &mut settings.lake);
         root_read(r, "control", &mut settings.control);
+        if let Some(url) = r.text("database") {
+            settings.database = Some(url);
+        }
         if let Some(sealed) = r.truth("encryption") {
             settings.encryption = Some(sealed);
         }

@@ -43,6 +43,7 @@ const MIGRATIONS: &[Migration] = migrations![
     91 "0091_health",
     92 "0092_recommend_states",
     95 "0095_tenants",
+    96 "0096_tenants_settled",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

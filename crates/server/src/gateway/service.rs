@@ -105,9 +105,17 @@ pub(super) async fn house_of(
     shared: &Shared,
     token: Option<&garrison_wire::token::EnrolmentToken>,
 ) -> Option<Arc<Wire>> {
-    // What the database cannot say now it cannot say to the one who asks it next either.
-    let tenant = crate::identity::tokens::token_place(&shared.db, token?).await.ok()??;
-    if tenant == shared.tenant { None } else { wires.upgrade()?.of(&tenant) }
+    let (token, wires) = (token?, wires.upgrade()?);
+    // Its own tenant's database first, which may be that of others too; at most 64 are asked.
+    let others = wires.all();
+    let others = others.iter().map(|wire| &wire.service.parts.shared.db).filter(|db| !db.is(&shared.db));
+    for db in std::iter::once(&shared.db).chain(others) {
+        // What a database cannot say now it cannot say to the one who asks it next either.
+        if let Some(tenant) = crate::identity::tokens::token_place(db, token).await.ok().flatten() {
+            return if tenant == shared.tenant { None } else { wires.of(&tenant) };
+        }
+    }
+    None
 }
 
 impl Service {

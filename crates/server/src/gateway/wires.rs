@@ -33,6 +33,11 @@ impl Wires {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, Arc::new(wire));
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Wire>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     /// A tenant's way in, if this server has the tenant.
     pub(super) fn of(&self, tenant: &TenantId) -> Option<Arc<Wire>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()

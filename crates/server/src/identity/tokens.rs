@@ -217,13 +217,13 @@ impl Identity {
             uses: 0,
             revoked: false,
         };
-        let mut tx = self.db.write().await?;
+        let mut tx = self.control.write().await?;
         sqlx::query(
             "INSERT INTO identity_enrolment_tokens (id, name, hash, created, expires, uses_max, uses, revoked, of_tenant)
              VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7)",
         )
         .bind(record.id.clone())
-        .bind(self.db.seal_own().put(columns::ENROLMENT_TOKEN_NAME, name)?)
+        .bind(self.control.seal_own().put(columns::ENROLMENT_TOKEN_NAME, name)?)
         .bind(token.secret_hash())
         .bind(now.0)
         .bind(record.expires.0)
@@ -243,9 +243,9 @@ impl Identity {
         )
         .bind(TOKENS_MAX)
         .bind(self.tenant.as_str())
-        .fetch_all(self.db.pool())
+        .fetch_all(self.control.pool())
         .await?;
-        let seal = self.db.seal_own();
+        let seal = self.control.seal_own();
         rows.iter()
             .map(|row| {
                 Ok(EnrolmentTokenRecord {
@@ -263,7 +263,7 @@ impl Identity {
 
     /// Takes an enrolment token back; false if there is none. Devices that it enrolled stay.
     pub async fn enrolment_token_revoke(&self, id: &str) -> Result<bool, Error> {
-        let mut tx = self.db.write().await?;
+        let mut tx = self.control.write().await?;
         let done = sqlx::query("UPDATE identity_enrolment_tokens SET revoked = 1 WHERE id = $1 AND of_tenant = $2")
             .bind(id.to_owned())
             .bind(self.tenant.as_str())

@@ -28,6 +28,29 @@ pub enum PlaneError {
         /// What differs.
         what: String,
     },
+    /// Control data of two geographies would lie in one database.
+    #[error(
+        "the server's database holds control data of {has}, and that of {asked} may not lie with it; give \
+         `geographies.{asked}.database` in the configuration"
+    )]
+    TwoGeographies {
+        /// Of which it holds data.
+        has: Geography,
+        /// What was asked.
+        asked: Geography,
+    },
+    /// A geography has a database of its own, and the tenant has begun elsewhere.
+    #[error(
+        "{geography} keeps control data in a database of its own, and that of tenant `{tenant}` has begun in the \
+         server's; set `tenant.geography = \"{geography}\"` in the configuration of a new server, or take \
+         `geographies.{geography}.database` out"
+    )]
+    Database {
+        /// Which geography.
+        geography: Geography,
+        /// Whose.
+        tenant: String,
+    },
     /// A geography that is not configured.
     #[error("there is no geography `{asked}`; there are {known}")]
     GeographyUnknown {

@@ -20,6 +20,9 @@ pub struct GeographySettings {
     pub lake: String,
     /// Root of their control data; the same.
     pub control: String,
+    /// Address of the PostgreSQL database that holds their control data; without it, a file under `control`, or the
+    /// server's own PostgreSQL database.
+    pub database: Option<String>,
     /// Whether their data is sealed, where it differs from the server's setting.
     pub encryption: Option<bool>,
 }
@@ -46,6 +49,7 @@ fn built_in(b: &BuiltIn) -> GeographySettings {
         locations: b.locations.iter().map(|l| (*l).to_owned()).collect(),
         lake: root(b.code, "lake"),
         control: root(b.code, "control"),
+        database: None,
         encryption: None,
     }
 }
@@ -77,10 +81,19 @@ impl Geographies {
         }
         let mut locations: BTreeMap<&str, &Geography> = BTreeMap::new();
         let mut roots: Vec<(PathBuf, &Geography, &str)> = Vec::new();
+        let mut databases: BTreeMap<&str, &Geography> = BTreeMap::new();
         for (code, g) in &self.known {
             for location in &g.locations {
                 if let Some(other) = locations.insert(location, code) {
                     problems.push(format!("geographies.{code}.locations: `{location}` lies in {other} too"));
+                }
+            }
+            if let Some(url) = &g.database {
+                if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+                    problems.push(format!("geographies.{code}.database: must be an address `postgres://…`"));
+                }
+                if let Some(other) = databases.insert(url, code) {
+                    problems.push(format!("geographies.{code}.database: is that of {other} too"));
                 }
             }
             for (what, root) in [("lake", &g.lake), ("control", &g.control)] {
@@ -165,7 +178,14 @@ mod tests {
         let eu = Geography::new("EU").unwrap();
         all.known.get_mut(&eu).unwrap().lake = "geographies/us".to_owned();
         all.first_tenant = Geography::new("CA").ok();
+        for (code, url) in [("EU", "postgres://db/x"), ("UK", "postgres://db/x"), ("IN", "sqlite:x")] {
+            all.known.get_mut(&Geography::new(code).unwrap()).unwrap().database = Some(url.to_owned());
+        }
         let problems = all.problems(Path::new("/x")).join("\n");
-        assert!(problems.contains("geographies.US.lake") && problems.contains("tenant.geography"), "{problems}");
+        for told in
+            ["geographies.US.lake", "tenant.geography", "geographies.UK.database: is", "geographies.IN.database: must"]
+        {
+            assert!(problems.contains(told), "{told}: {problems}");
+        }
     }
 }

@@ -31,6 +31,16 @@ impl Place {
         Self { lake: roots.lake.join(tenant.as_str()), key: roots.control.join(tenant.as_str()).join("lake.key") }
     }
 
+    /// Folder of its control data.
+    pub fn control(&self) -> &Path {
+        self.key.parent().unwrap_or(&self.key)
+    }
+
+    /// File of its control database, where that is SQLite.
+    pub fn database(&self) -> PathBuf {
+        self.control().join("control.db")
+    }
+
     /// The place of a tenant that has no geography yet, which is also where older versions kept the first tenant.
     pub fn waiting(data: &Path, tenant: &TenantId) -> Self {
         Self::under(&Roots { lake: data.join("lake"), control: data.join("control") }, tenant)
@@ -55,8 +65,45 @@ fn synced(folder: Option<&Path>) -> Result<(), RestError> {
     std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(RestError::io("sync folder", folder))
 }
 
-/// Finds the place of a tenant, and brings what waited for a geography to its roots: the key first, then the lake in one
-/// rename. A stop between two steps is taken up at the next start. A lake on another disk than the root stays where it
+/// Brings a file to another folder, on whatever disk that is. Done twice, or after a stop in the middle, it is done once.
+fn file_move(from: &Path, to: &Path) -> Result<(), RestError> {
+    if !from.exists() {
+        return Ok(());
+    }
+    to.parent().map_or(Ok(()), private_folder)?;
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            let half = to.with_extension("half");
+            std::fs::copy(from, &half).map_err(RestError::io("copy", from))?;
+            std::fs::File::open(&half).and_then(|f| f.sync_all()).map_err(RestError::io("sync", &half))?;
+            std::fs::rename(&half, to).map_err(RestError::io("move", &half))?;
+            synced(to.parent())?;
+            std::fs::remove_file(from).map_err(RestError::io("remove", from))?;
+        }
+        done => done.map_err(RestError::io("move", from))?,
+    }
+    synced(to.parent())?;
+    synced(from.parent())
+}
+
+/// Brings a control database that waited to its place: its log first, since a database without its log is an older one.
+/// The index of the log (`-shm`) is made anew.
+fn database_move(from: &Path, to: &Path) -> Result<(), RestError> {
+    let beside = |path: &Path, ending: &str| path.with_extension(format!("db{ending}"));
+    if from.exists() && to.exists() {
+        return Err(RestError::TwoDatabases { here: to.to_owned(), there: from.to_owned() });
+    }
+    if from.exists() {
+        file_move(&beside(from, "-wal"), &beside(to, "-wal"))?;
+        file_move(from, to)?;
+        let _ = std::fs::remove_file(beside(from, "-shm"));
+        tracing::info!(database = %to.display(), "control data went to the root of its geography");
+    }
+    Ok(())
+}
+
+/// Finds the place of a tenant, and brings what waited for a geography to its roots: the key first, then the control
+/// database, then the lake in one rename. A stop between two steps is taken up at the next start. A lake on another disk than the root stays where it
 /// is, because a copy could not be made in one step.
 pub fn settle(data: &Path, tenant: &TenantId, roots: Option<&Roots>) -> Result<Place, RestError> {
     let waiting = Place::waiting(data, tenant);
@@ -71,6 +118,7 @@ pub fn settle(data: &Path, tenant: &TenantId, roots: Option<&Roots>) -> Result<P
         }
         std::fs::remove_file(&waiting.key).map_err(RestError::io("remove", &waiting.key))?;
     }
+    database_move(&waiting.database(), &place.database())?;
     if !has_entries(&waiting.lake)? {
         return Ok(place);
     }
@@ -108,7 +156,13 @@ mod tests {
             let (data, tenant) = (data.path(), TenantId::first());
             let waiting = settle(data, &tenant, None).unwrap();
             assert_eq!(waiting.lake, data.join("lake/default"));
-            for (path, text) in [(waiting.lake.join("wal/1"), "rows"), (waiting.key.clone(), "key")] {
+            let log = |place: &Place| place.control().join("control.db-wal");
+            for (path, text) in [
+                (waiting.lake.join("wal/1"), "rows"),
+                (waiting.key.clone(), "key"),
+                (waiting.database(), "database"),
+                (log(&waiting), "log"),
+            ] {
                 private_folder(path.parent().unwrap()).unwrap();
                 std::fs::write(path, text).unwrap();
             }
@@ -120,13 +174,19 @@ mod tests {
             }
             if stopped > 1 {
                 std::fs::remove_file(&waiting.key).unwrap();
+                std::fs::rename(log(&waiting), log(&place)).unwrap();
             }
             for _ in 0..2 {
                 assert_eq!(settle(data, &tenant, Some(&roots)).unwrap(), place);
                 assert_eq!(std::fs::read_to_string(place.lake.join("wal/1")).unwrap(), "rows");
                 assert_eq!(std::fs::read_to_string(&place.key).unwrap(), "key");
-                assert!(!waiting.lake.exists() && !waiting.key.exists());
+                assert_eq!(std::fs::read_to_string(place.database()).unwrap(), "database");
+                assert_eq!(std::fs::read_to_string(log(&place)).unwrap(), "log");
+                assert!(!waiting.lake.exists() && !waiting.key.exists() && !waiting.database().exists());
             }
+            std::fs::write(waiting.database(), "another").unwrap();
+            assert!(matches!(settle(data, &tenant, Some(&roots)), Err(RestError::TwoDatabases { .. })));
+            std::fs::remove_file(waiting.database()).unwrap();
             private_folder(&waiting.lake.join("wal")).unwrap();
             assert!(matches!(settle(data, &tenant, Some(&roots)), Err(RestError::TwoLakes { .. })));
         }

@@ -1,12 +1,12 @@
-//! What one tenant has of a server: its state, its rooms, its tasks and its routes. A server has one house a tenant; they
-//! share the listeners, the database and the keys of the server, and no rows.
+//! What one tenant has of a server: its state, its control data, its rooms, its tasks and its routes. A server has one house
+//! a tenant; they share the listeners and the keys of the server, and no rows.
 
-use super::reconcile;
+use super::{control, reconcile};
 use crate::access::Access;
 use crate::api::{ApiError, Kind, auth, hunting_aliases};
 use crate::config::{Config, Role};
 use crate::connect::Connect;
-use crate::db::{Db, Sealer};
+use crate::db::Db;
 use crate::detection::Detection;
 use crate::detection::custom::Custom;
 use crate::detection::custom::queries::LakeQueries;
@@ -29,7 +29,7 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use garrison_lake::{Bucket, Lake, LakeConfig, Mirror};
-use garrison_model::TenantId;
+use garrison_model::{Geography, TenantId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -50,8 +50,11 @@ const COPY_AT_STOP_MAX: Duration = Duration::from_secs(20);
 pub(super) struct Ground {
     pub(super) config: Config,
     pub(super) data: PathBuf,
+    /// What is the operator's: people, roles, the audit log, the list of tenants.
     pub(super) db: Db,
-    pub(super) plane: Arc<Plane>,
+    pub(super) controls: control::Controls,
+    /// Over that database: which tenants there are, and where.
+    pub(super) plane: Plane,
     pub(super) identity: Identity,
     pub(super) metrics: Arc<Metrics>,
     pub(super) wires: Arc<Wires>,
@@ -110,8 +113,37 @@ impl Houses {
         Self { ground, all: RwLock::default(), opening: tokio::sync::Mutex::default() }
     }
 
+    /// The server's own database: people, roles, the audit log, the list of tenants.
+    pub fn own(&self) -> &Db {
+        &self.ground.db
+    }
+
     pub(super) fn wires(&self) -> &Arc<Wires> {
         &self.ground.wires
+    }
+
+    /// Makes a tenant in a geography and opens it; `None` if there is one of this id.
+    pub async fn make(
+        self: &Arc<Self>,
+        tenant: &TenantId,
+        geography: &Geography,
+        who: &str,
+    ) -> anyhow::Result<Option<Arc<House>>> {
+        let (now, shared) = (crate::now(), self.ground.config.database_url.is_some());
+        if !self.ground.plane.tenant_open(tenant, geography, shared, who, now).await? {
+            return Ok(None);
+        }
+        let house = self.open(tenant).await?;
+        house.shared.plane.tenant_opened(tenant, who, now).await?;
+        Ok(Some(house))
+    }
+
+    /// Closes the databases, once nothing uses them.
+    pub(super) async fn close(&self) {
+        for house in self.all() {
+            house.shared.db.close().await;
+        }
+        self.ground.db.close().await;
     }
 
     /// Every tenant that is open, by id.
@@ -198,17 +230,18 @@ async fn pass(State(houses): State<Arc<Houses>>, request: Request) -> Response {
 impl House {
     async fn open(houses: &Arc<Houses>, tenant: &TenantId) -> anyhow::Result<Self> {
         let ground = &houses.ground;
-        let (config, db) = (&ground.config, &ground.db);
-        let lake = lake_open(config, tenant, &ground.plane, db).await?;
+        let config = &ground.config;
+        let (lake, db) = rest_open(ground, tenant).await?;
+        let plane = Arc::new(ground.plane.over(&db));
         // Behind the lake: tags of machines are sealed with the key that came with it.
-        ground.plane.bought_refresh(tenant, crate::now()).await?;
+        plane.bought_refresh(tenant, crate::now()).await?;
         let is_first = *tenant == TenantId::first();
-        let identity = ground.identity.of(tenant);
+        let identity = ground.identity.of(tenant, &db);
         let fleet = Arc::new(Fleet::open(db.clone(), tenant.clone(), config.inactive_after()).await?);
         // Strangers come to the first tenant's routes, so that is where people sign in.
         let (key, oidc) = (identity.audit_key().clone(), config.oidc.clone().filter(|_| is_first));
-        let plane = Arc::clone(&ground.plane);
-        let access = Access::open(db.clone(), tenant.clone(), Arc::clone(&fleet), plane, key, oidc).await?;
+        let rooms = (Arc::clone(&fleet), Arc::clone(&plane));
+        let access = Access::open(ground.db.clone(), tenant.clone(), rooms.0, rooms.1, key, oidc).await?;
         let lock = ground.lock.as_ref().filter(|_| is_first).map(std::fs::File::try_clone).transpose()?;
         let shared = Arc::new(Shared {
             access: Arc::new(access),
@@ -217,7 +250,7 @@ impl House {
             db: db.clone(),
             identity,
             fleet,
-            plane: Arc::clone(&ground.plane),
+            plane,
             metering: crate::metering::Metering::new(db.clone()),
             lake: Arc::new(lake),
             metrics: Arc::clone(&ground.metrics),
@@ -318,32 +351,37 @@ pub(super) async fn ended(task: JoinHandle<()>) {
     }
 }
 
-/// Opens the lake of the tenant where its geography has it, with its key, which also seals the tenant's columns.
-async fn lake_open(config: &Config, tenant: &TenantId, plane: &Plane, db: &Db) -> anyhow::Result<Lake> {
+/// Opens the lake and the control data of the tenant where its geography has them, with its key, which also seals the
+/// tenant's columns.
+async fn rest_open(ground: &Ground, tenant: &TenantId) -> anyhow::Result<(Lake, Db)> {
+    let config = &ground.config;
     let lake_config = LakeConfig {
         retention_days: config.retention_days.clone(),
         disk_floor_bytes: config.disk_floor_bytes,
         ..LakeConfig::default()
     };
     // A query server reads the copy; its own lake is empty, and no geography's.
-    let here = if config.role == Role::Query { None } else { plane.rests(tenant).await? };
+    let here = if config.role == Role::Query { None } else { ground.plane.rests(tenant).await? };
     let sealed = here.as_ref().and_then(|g| g.encryption).unwrap_or(config.encryption && config.role != Role::Query);
     let data = config.data.clone();
-    let roots = here.map(|g| rest::Roots { lake: data.join(g.lake), control: data.join(g.control) });
+    let roots = here.as_ref().map(|g| rest::Roots { lake: data.join(&g.lake), control: data.join(&g.control) });
     let (of, is_query, column_sealed) = (tenant.clone(), config.role == Role::Query, config.encryption);
-    let open = move || -> anyhow::Result<(Lake, Sealer)> {
+    let find = move || -> anyhow::Result<rest::Rest> {
         let mut found = rest::open(&data, &of, roots.as_ref(), sealed)?;
         if is_query {
             found.columns = rest::query_columns(&data, &of, column_sealed)?;
         }
-        Ok((Lake::open(found.lake, LakeConfig { at_rest: found.at_rest, ..lake_config })?, found.columns))
+        Ok(found)
     };
-    let (lake, columns) = tokio::task::spawn_blocking(open).await??;
-    let turned = db.seal_with(Some(tenant), columns).await?;
+    let found = tokio::task::spawn_blocking(find).await??;
+    let db = control::open(ground, tenant, here.as_ref(), &found.place).await?;
+    let turned = db.seal_with(Some(tenant), found.columns).await?;
     if turned > 0 {
         tracing::info!(rows = turned, %tenant, "control data was brought to the form that `encryption` says");
     }
-    Ok(lake)
+    let (folder, lake_config) = (found.lake, LakeConfig { at_rest: found.at_rest, ..lake_config });
+    let lake = tokio::task::spawn_blocking(move || Lake::open(folder, lake_config)).await??;
+    Ok((lake, db))
 }
 
 /// What copies the lake, where an object store is configured. A sealed lake is copied sealed.

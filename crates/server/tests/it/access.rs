@@ -277,7 +277,9 @@ async fn every_route_asks_for_its_action(estate: &Estate) {
 /// Copies every row of every table that has a tenant to another tenant, with ids of its own, and walks every route with
 /// them: what is another tenant's is not there, does not show in lists, and stays as it was.
 async fn another_tenants_ids_are_not_there(estate: &Estate) {
-    let (owner, db) = (&estate.house.admin, &estate.house.server.server.shared.db);
+    let (owner, server) = (&estate.house.admin, &estate.house.server.server);
+    let mut dbs = vec![&server.shared.db];
+    dbs.extend((!server.shared.db.is(server.houses.own())).then(|| server.houses.own()));
     let id = "0f1e2d3c-0000-4000-8000-00000000aaaa";
     let new = json!({"id": id, "name": "Ours", "location": "westeurope"});
     assert_eq!(estate.ask(owner, "POST", "/subscriptions", new).await.0, 201);
@@ -311,6 +313,34 @@ async fn another_tenants_ids_are_not_there(estate: &Estate) {
     for path in &lists {
         before.insert(*path, still(estate.ask(owner, "GET", path, Value::Null).await));
     }
+    let (mut planted, mut tables) = (BTreeMap::new(), 0);
+    for db in &dbs {
+        tables += plant(db, &mut planted).await;
+    }
+    assert!(tables > 20 * dbs.len(), "{tables}");
+    let ids: Vec<String> = planted.values().flatten().cloned().collect();
+    assert!(planted["incidents_alert"].len() >= 2 && !planted["plane_subscriptions"].is_empty(), "{planted:?}");
+    let theirs = counts(&dbs).await;
+    for path in &lists {
+        let now = still(estate.ask(owner, "GET", path, Value::Null).await);
+        assert_eq!(before[path], now, "{path} tells of another tenant");
+    }
+    for line in ROUTES.iter().filter(|l| l.path.contains("{id}")) {
+        for id in &ids {
+            let path = whole_path(&line.path.replace("{id}", id).replace("{name}", "EndpointProtection"));
+            let method = Method::from_bytes(line.method.as_bytes()).unwrap();
+            let reads = matches!(line.method, "GET" | "DELETE");
+            let body = (!reads).then(|| json!({}));
+            let (status, answer) = estate.house.call(method, &path, body.as_ref()).await;
+            let told = if reads { status == 404 } else { matches!(status, 400 | 404 | 409) };
+            assert!(told, "{} {path}: {status} {answer}", line.method);
+        }
+    }
+    assert_eq!(theirs, counts(&dbs).await, "another tenant's rows were touched");
+}
+
+/// Copies every row of a database to another tenant, with ids of its own: some of the ids by table, and how many tables.
+async fn plant(db: &garrison_server::db::Db, planted: &mut BTreeMap<String, Vec<String>>) -> usize {
     let sqlite = db.dialect() == garrison_server::db::Dialect::Sqlite;
     let tables = if sqlite {
         "SELECT m.name AS t, p.name AS c, lower(p.type) AS k FROM sqlite_master m JOIN pragma_table_info(m.name) p \
@@ -325,8 +355,6 @@ async fn another_tenants_ids_are_not_there(estate: &Estate) {
         columns.entry(row.get("t")).or_default().push((row.get("c"), row.get("k")));
     }
     columns.retain(|table, all| all.iter().any(|(c, _)| c == "tenant_id") && table != "access_audit");
-    assert!(columns.len() > 20, "{columns:?}");
-    let mut planted: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut waiting: Vec<&String> = columns.keys().collect();
     // A table may wait for the one that it refers to.
     for _ in 0..4 {
@@ -352,7 +380,7 @@ async fn another_tenants_ids_are_not_there(estate: &Estate) {
                 Ok(_) if names.contains(&"id") => {
                     let sql = format!("SELECT CAST(id AS TEXT) AS id FROM {table} WHERE tenant_id = 'other' LIMIT 3");
                     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(db.pool()).await.unwrap();
-                    planted.insert(table.clone(), rows.iter().map(|r| r.get("id")).collect());
+                    planted.entry(table.clone()).or_default().extend(rows.iter().map(|r| r.get("id")));
                 }
                 Ok(_) => {}
                 Err(_) => again.push(table),
@@ -361,25 +389,7 @@ async fn another_tenants_ids_are_not_there(estate: &Estate) {
         waiting = again;
     }
     assert!(waiting.is_empty(), "not planted: {waiting:?}");
-    let ids: Vec<String> = planted.values().flatten().cloned().collect();
-    assert!(planted["incidents_alert"].len() >= 2 && !planted["plane_subscriptions"].is_empty(), "{planted:?}");
-    let theirs = counts(db).await;
-    for path in &lists {
-        let now = still(estate.ask(owner, "GET", path, Value::Null).await);
-        assert_eq!(before[path], now, "{path} tells of another tenant");
-    }
-    for line in ROUTES.iter().filter(|l| l.path.contains("{id}")) {
-        for id in &ids {
-            let path = whole_path(&line.path.replace("{id}", id).replace("{name}", "EndpointProtection"));
-            let method = Method::from_bytes(line.method.as_bytes()).unwrap();
-            let reads = matches!(line.method, "GET" | "DELETE");
-            let body = (!reads).then(|| json!({}));
-            let (status, answer) = estate.house.call(method, &path, body.as_ref()).await;
-            let told = if reads { status == 404 } else { matches!(status, 400 | 404 | 409) };
-            assert!(told, "{} {path}: {status} {answer}", line.method);
-        }
-    }
-    assert_eq!(theirs, counts(db).await, "another tenant's rows were touched");
+    columns.len()
 }
 
 /// An answer without what sensors change by being there.
@@ -393,12 +403,14 @@ fn still((status, mut body): (u16, Value)) -> (u16, Value) {
 }
 
 /// How many rows the other tenant has in each table.
-async fn counts(db: &garrison_server::db::Db) -> BTreeMap<String, i64> {
+async fn counts(dbs: &[&garrison_server::db::Db]) -> BTreeMap<String, i64> {
     let mut all = BTreeMap::new();
-    for table in tenant_tables(db).await {
-        let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE tenant_id = 'other'");
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(db.pool()).await.unwrap();
-        all.insert(table, row.get("n"));
+    for db in dbs {
+        for table in tenant_tables(db).await {
+            let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE tenant_id = 'other'");
+            let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(db.pool()).await.unwrap();
+            *all.entry(table).or_default() += row.get::<i64, _>("n");
+        }
     }
     all
 }
@@ -416,7 +428,7 @@ async fn tenant_tables(db: &garrison_server::db::Db) -> Vec<String> {
 }
 
 async fn the_audit_log_proves_itself(estate: &Estate) {
-    let (owner, db) = (&estate.house.admin, &estate.house.server.server.shared.db);
+    let (owner, db) = (&estate.house.admin, estate.house.server.server.houses.own());
     estate.ask(&estate.house.reader, "GET", "/devices", Value::Null).await;
     let path = format!("/devices/{}", estate.db);
     estate.ask(&estate.house.reader, "GET", &path, Value::Null).await;

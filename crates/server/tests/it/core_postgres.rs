@@ -63,7 +63,21 @@ impl Postgres {
     }
 
     pub fn url(&self) -> String {
-        format!("postgres://garrison@127.0.0.1:{}/postgres", self.port)
+        self.url_of("postgres")
+    }
+
+    fn url_of(&self, database: &str) -> String {
+        format!("postgres://garrison@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes another database beside the first one.
+    pub fn another(&self, name: &str) -> String {
+        let made = command(&self.programs.join("createdb"))
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "garrison", name])
+            .current_dir("/")
+            .status();
+        assert!(made.unwrap().success());
+        self.url_of(name)
     }
 }
 

@@ -155,7 +155,7 @@ async fn geography_is_fixed(house: &House) {
     let mut change = plane.change(house.tenant(), "test", garrison_server::now()).await.unwrap();
     assert!(matches!(change.machine_connect(&new).await, Err(PlaneError::GeographyFixed { .. })));
     drop(change);
-    let db = &house.server.server.shared.db;
+    let (db, own) = (&house.server.server.shared.db, house.server.server.houses.own());
     let insert = "INSERT INTO plane_tenants (id, geography, lake_root, control_root, origin, state, created, created_by) \
         VALUES ('default', 'UK', 'x', 'y', 'PlanSet', 'Active', 0, 'x')";
     for sql in [
@@ -168,10 +168,13 @@ async fn geography_is_fixed(house: &House) {
         &insert.replacen("INSERT", "INSERT OR REPLACE", 1),
         insert,
     ] {
-        let error = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(db.pool()).await.unwrap_err();
-        let told = error.to_string();
-        let by_key = sql.contains("INSERT") && db.dialect() == garrison_server::db::Dialect::Postgres;
-        assert!(by_key || told.contains("plane_tenants_fixed"), "{sql}: {told}");
+        // In its own database, and in the server's list.
+        for db in [db, own] {
+            let error = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).execute(db.pool()).await.unwrap_err();
+            let told = error.to_string();
+            let by_key = sql.contains("INSERT") && db.dialect() == garrison_server::db::Dialect::Postgres;
+            assert!(by_key || told.contains("plane_tenants_fixed"), "{sql}: {told}");
+        }
     }
     let trial = sqlx::query("UPDATE plane_trials SET started = 0").execute(db.pool()).await.unwrap_err();
     assert!(trial.to_string().contains("neither stopped nor paused nor extended"), "{trial}");
@@ -502,13 +505,25 @@ async fn foreign_ids(house: &House) {
     let foreign = TenantId::new("other").unwrap();
     let (plane, now) = (&house.server.server.shared.plane, garrison_server::now());
     let id = "0f1e2d3c-0000-4000-8000-00000000ffff";
-    let mut change = plane.change(&foreign, "test", now).await.unwrap();
-    let new = serde_json::from_value(json!({"id": id, "name": "Foreign", "location": "uksouth"})).unwrap();
-    change.subscription_put(&new).await.unwrap();
-    change.commit().await.unwrap();
+    let place = async |location: &str| {
+        let mut change = plane.change(&foreign, "test", now).await.unwrap();
+        let new = serde_json::from_value(json!({"id": id, "name": "Foreign", "location": location})).unwrap();
+        change.subscription_put(&new).await.unwrap();
+        change.commit().await.unwrap();
+    };
+    place("uksouth").await;
+    // Each tenant has a geography of its own; in the server's own database, all have one.
+    let server = &house.server.server;
+    let geography = if server.shared.db.is(server.houses.own()) {
+        let refused = house.connect_in(&foreign, id, "g", "theirs", &[]).await;
+        assert!(matches!(refused, Err(PlaneError::TwoGeographies { .. })), "{refused:?}");
+        place("northeurope").await;
+        "EU"
+    } else {
+        "UK"
+    };
     let machine = house.connect_in(&foreign, id, "g", "theirs", &[]).await.unwrap();
-    // Each tenant has a geography of its own.
-    assert_eq!(plane.tenant(&foreign).await.unwrap().geography.as_str(), "UK");
+    assert_eq!(plane.tenant(&foreign).await.unwrap().geography.as_str(), geography);
     assert_eq!(house.get("/tenant").await["geography"], "EU");
     let moving = json!({"resourceId":
         format!("/subscriptions/{id}/resourceGroups/g/providers/Garrison.HybridCompute/machines/www1")});

@@ -39,8 +39,15 @@ async fn texts(db: &Db) -> Vec<(String, String)> {
     all
 }
 
-async fn told(db: &Db) -> Vec<(String, String)> {
-    texts(db).await.into_iter().filter(|(_, text)| text.to_lowercase().contains(PLANTED)).collect()
+/// Texts of the server's own database and of the tenant's.
+async fn all_texts(server: &TestServer) -> Vec<(String, String)> {
+    let mut all = texts(server.server.houses.own()).await;
+    all.extend(texts(&server.server.shared.db).await);
+    all
+}
+
+async fn told(server: &TestServer) -> Vec<(String, String)> {
+    all_texts(server).await.into_iter().filter(|(_, text)| text.to_lowercase().contains(PLANTED)).collect()
 }
 
 /// Sends everything that somebody can write, as somebody with a planted name.
@@ -191,8 +198,7 @@ async fn contract(database: Option<String>) {
     let house = HttpHouse::open(database.clone()).await;
     let data = house.server.folder().to_owned();
     plant(&house).await;
-    let shared = &house.server.server.shared;
-    assert_eq!(told(&shared.db).await, Vec::new());
+    assert_eq!(told(&house.server).await, Vec::new());
     // Every byte of the folder: database, its log, lake, keys.
     silent(&data);
     let before = reads(&house.server).await;
@@ -215,15 +221,14 @@ async fn contract(database: Option<String>) {
 
     // Off: everything is plain at the next start, and says the same; on again: no byte tells it, old pages neither.
     let server = start(folder, database.clone(), false).await;
-    let shared = &server.server.shared;
-    assert!(!texts(&shared.db).await.iter().any(|(_, text)| text.starts_with("sealed1:")));
-    let plain = told(&shared.db).await;
+    assert!(!all_texts(&server).await.iter().any(|(_, text)| text.starts_with("sealed1:")));
+    let plain = told(&server).await;
     assert!(plain.len() > 40, "{plain:?}");
     same(&before, &reads(&server).await);
     let folder = server.stop().await.unwrap();
     assert!(database.is_some() || !telling(&data, PLANTED).is_empty());
     let server = start(folder, database.clone(), true).await;
-    assert_eq!(told(&server.server.shared.db).await, Vec::new());
+    assert_eq!(told(&server).await, Vec::new());
     same(&before, &reads(&server).await);
     let folder = server.stop().await.unwrap();
     silent(&data);

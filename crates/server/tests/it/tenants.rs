@@ -1,9 +1,9 @@
-//! Two tenants in two geographies behind one gateway, one API and one database: what is one's is nothing to the other,
-//! whoever asks and however.
+//! Two tenants in two geographies behind one gateway and one API: what is one's is nothing to the other, whoever asks and
+//! however, and lies where its geography has it.
 
 use crate::core_postgres::Postgres;
 use crate::http_house::job;
-use crate::rest::telling;
+use crate::rest::{plan_on, telling};
 use garrison_model::{Geography, TenantId};
 use garrison_server::config::Config;
 use garrison_server::reset::Reset;
@@ -73,6 +73,11 @@ async fn jobs(server: &TestServer, who: Who<'_>, tenant: Option<&str>) -> Vec<St
     answer["rows"].as_array().unwrap().iter().map(|row| row[0].as_str().unwrap().to_owned()).collect()
 }
 
+/// Names of machines in a control database.
+async fn hosts(db: &garrison_server::db::Db) -> Vec<String> {
+    sqlx::query_scalar("SELECT host_name FROM fleet_devices ORDER BY 1").fetch_all(db.pool()).await.unwrap()
+}
+
 async fn send(server: &TestServer, identity: &SensorIdentity, run: u32, command: &str) {
     let mut sensor = TestSensor::connect(identity.clone(), server.gateway(), boot(run)).await.unwrap();
     let batch = garrison_telemetry::batch_from_json("DeviceProcessEvents", &[job(41, command)]).unwrap();
@@ -80,9 +85,19 @@ async fn send(server: &TestServer, identity: &SensorIdentity, run: u32, command:
     sensor.settle().await.unwrap();
 }
 
-async fn two(database: Option<String>, encryption: bool) {
-    let settings = |config: &mut Config, database: Option<&String>| {
-        config.database_url = database.cloned();
+/// PostgreSQL databases: the server's own, and those of two geographies.
+struct Databases {
+    own: String,
+    geographies: [(&'static str, String); 2],
+}
+
+async fn two(database: Option<Databases>, encryption: bool) {
+    let settings = |config: &mut Config, database: Option<&Databases>| {
+        config.database_url = database.map(|d| d.own.clone());
+        for (code, url) in database.iter().flat_map(|d| &d.geographies) {
+            let settings = config.geographies.known.get_mut(&Geography::new(code).unwrap());
+            settings.unwrap().database = Some(url.clone());
+        }
         // Plain, what lies where can be looked for byte by byte; sealed is how servers are.
         config.encryption = encryption;
     };
@@ -123,13 +138,28 @@ async fn two(database: Option<String>, encryption: bool) {
     let theirs = enrol(server.gateway(), &theirs, "web-theirs").await.unwrap();
     send(&server, &ours, 1, OURS).await;
     send(&server, &theirs, 1, THEIRS).await;
-    for (tenant, name) in [(None, "prod-ours"), (other, "prod-theirs")] {
-        post(&server, local, tenant, "/subscriptions", json!({"name": name, "location": "uksouth"})).await;
+    for (tenant, name, location) in [(None, "prod-ours", "westeurope"), (other, "prod-theirs", "uksouth")] {
+        post(&server, local, tenant, "/subscriptions", json!({"name": name, "location": location})).await;
         let new = json!({"name": "c", "expiresHours": 1, "uses": 1});
         let connector = token(post(&server, local, tenant, "/connector-tokens", new).await);
         let machine = FakeConnector::enrol(&server.gateway().to_string(), &connector, name).await.unwrap();
         assert_eq!(machine.answer.tenant_id, tenant.unwrap_or("default"));
     }
+
+    if database.is_some() {
+        // The server's database is in one place: EU, since the first tenant began there.
+        let third = json!({"id": "third", "geography": "US"});
+        let (got, answer, _) = ask(&server, local, None, Method::POST, "/tenants", third).await;
+        assert_eq!((got, &answer["code"]), (409, &json!("geography_apart")), "{answer}");
+        assert!(answer["title"].as_str().unwrap().contains("geographies.US.database"), "{answer}");
+    }
+    // What a tenant's database holds is the tenant's, and the server's has nothing of a machine.
+    let houses = &server.server.houses;
+    let control = |id: &str| houses.of(&TenantId::new(id).unwrap()).unwrap().shared.db.clone();
+    for (db, host) in [(control("default"), Some("web-ours")), (control("other"), Some("web-theirs"))] {
+        assert_eq!(hosts(&db).await, host.into_iter().collect::<Vec<_>>());
+    }
+    assert_eq!(hosts(houses.own()).await.len(), usize::from(database.is_some()));
 
     // Lists and hunts hold one's own; an id of the other answers as one that is nobody's.
     for (tenant, host, command, machine) in
@@ -224,6 +254,15 @@ async fn two(database: Option<String>, encryption: bool) {
     assert_eq!(telling(&here.lake, "quetzal").is_empty(), encryption);
     assert_eq!(telling(&there.lake, "zanzibar").is_empty(), encryption);
     assert!(telling(&here.lake, "zanzibar").is_empty() && telling(&there.lake, "quetzal").is_empty());
+    if database.is_none() {
+        assert!(here.database().starts_with(data.join("geographies/eu")), "{here:?}");
+        for (host, place) in [("web-ours", &here), ("web-theirs", &there)] {
+            let found = telling(&data, host);
+            assert!(found.contains(&place.database()), "{found:?}");
+            assert!(found.iter().all(|f| f.starts_with(place.control()) || f.starts_with(&place.lake)), "{found:?}");
+        }
+        assert!(!data.join("control/default/control.db").exists());
+    }
     let server = TestServer::start_in(folder, |c| settings(c, database.as_ref())).await.unwrap();
     let local = server.server.shared.identity.local_token().to_owned();
     let local = Who::Bearer(&local);
@@ -245,6 +284,9 @@ async fn two(database: Option<String>, encryption: bool) {
     let mut config = Config::at(&data);
     settings(&mut config, database.as_ref());
     let (reset, to) = (Reset::open(&config).await.unwrap(), Geography::new("CH").unwrap());
+    let (in_, shared) = (Geography::new("IN").unwrap(), database.is_some());
+    let refused = reset.look(&second, &in_).await;
+    assert_eq!(refused.is_err(), shared, "IN has no database of its own: {refused:?}");
     let scope = reset.look(&second, &to).await.unwrap();
     reset.run(&second, &to, &scope.digest(), true, garrison_server::now, None).await.unwrap();
     drop(reset);
@@ -275,5 +317,78 @@ async fn two_tenants_of_one_server_see_nothing_of_each_other_on_postgresql() {
         eprintln!("skipped because PostgreSQL is not installed");
         return;
     };
-    two(Some(postgres.url()), true).await;
+    let geographies = [("UK", postgres.another("uk")), ("CH", postgres.another("ch"))];
+    two(Some(Databases { own: postgres.url(), geographies }), true).await;
+}
+
+/// Older versions kept everything in one database, as a server with an address of one does: rows of tenants go to their
+/// geography, and what is lost there is not begun anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn control_data_goes_to_its_geography_once_and_is_missed_there() {
+    let server = TestServer::start().await.unwrap();
+    let data = server.folder().to_owned();
+    let folder = server.stop().await.unwrap();
+    let own = data.join("control.db");
+    let one = format!("sqlite:{}?mode=rwc", own.display());
+    std::fs::remove_file(data.join("control/default/control.db")).unwrap();
+    let server = TestServer::start_in(folder, |c| c.database_url = Some(one)).await.unwrap();
+    plan_on(&server).await;
+    let identity = enrol(server.gateway(), &server.token().await.unwrap(), "web-old").await.unwrap();
+    send(&server, &identity, 1, OURS).await;
+    let local = server.server.shared.identity.local_token().to_owned();
+    let role = json!({"name": "ann", "role": "analyst"});
+    post(&server, Who::Bearer(&local), None, "/users", role).await;
+    let spare = server.token().await.unwrap();
+    let read = async |server: &TestServer| {
+        let local = server.server.shared.identity.local_token().to_owned();
+        let mut all = Vec::new();
+        for path in ["/devices", "/users", "/enrolment-tokens", "/subscriptions", "/tenant", "/access/assignments"] {
+            let mut answer = get(server, Who::Bearer(&local), None, path).await;
+            for item in answer["items"].as_array_mut().into_iter().flatten() {
+                for changing in ["lastSeen", "healthStatus", "health", "counters"] {
+                    item.as_object_mut().unwrap().remove(changing);
+                }
+            }
+            all.push(answer);
+        }
+        all
+    };
+    let before = read(&server).await;
+    let folder = server.stop().await.unwrap();
+    assert!(!telling(&data, "web-old").is_empty());
+
+    // Cut off: a copy that was not whole, and one that was with the rows still in the old place.
+    let place = data.join("geographies/eu/control/default");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("control.new"), "half").unwrap();
+    let kept = std::fs::read(&own).unwrap();
+    let server = TestServer::start_in(folder, |_| {}).await.unwrap();
+    assert_eq!(read(&server).await, before);
+    let folder = server.stop().await.unwrap();
+    let control = |data: &std::path::Path| {
+        let all = telling(data, "web-old").into_iter().filter(|f| f.extension().is_some_and(|e| e != "parquet"));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(control(&data), [place.join("control.db")]);
+    std::fs::write(&own, kept).unwrap();
+    let server = TestServer::start_in(folder, |_| {}).await.unwrap();
+    assert_eq!(read(&server).await, before);
+    send(&server, &identity, 2, "job again").await;
+    enrol(server.gateway(), &spare, "web-new").await.unwrap();
+    assert_eq!(hosts(server.server.houses.own()).await, Vec::<String>::new());
+    let folder = server.stop().await.unwrap();
+    assert_eq!(control(&data), [place.join("control.db")]);
+
+    // A disk that is not there is not an empty one.
+    std::fs::rename(place.join("control.db"), data.join("away")).unwrap();
+    let mut config = Config::at(&data);
+    config.http.set_port(0);
+    config.gateway.set_port(0);
+    let error = format!("{:#}", garrison_server::serve::Server::start(config).await.unwrap_err());
+    assert!(error.contains("control.db") && error.contains("backup"), "{error}");
+    assert!(!place.join("control.db").exists());
+    std::fs::rename(data.join("away"), place.join("control.db")).unwrap();
+    let server = TestServer::start_in(folder, |_| {}).await.unwrap();
+    assert_eq!(hosts(&server.server.shared.db).await, ["web-new", "web-old"]);
+    server.stop().await.unwrap();
 }
