@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: .deb and .rpm packages of both programs, with their systemd units, in `dist/`.
+//! `cargo xtask dist`: .deb and .rpm packages of the programs, with their systemd units, in `dist/`; the connector also as a
+//! program by itself, linked whole.
 
 use crate::tools::{Done, OPTIMISED, cache, cargo, command, output, root, run, say, skip};
 use std::path::PathBuf;
@@ -18,9 +19,10 @@ pub fn run_dist() -> Done {
         }
     }
     run("building, optimised", cargo().args(OPTIMISED))?;
-    let tool = |name: &str| -> PathBuf { tools.join("bin").join(name) };
     let target = crate::tools::target();
-    for package in ["garrison-server", "garrison-sensor"] {
+    connector(&out, &target)?;
+    let tool = |name: &str| -> PathBuf { tools.join("bin").join(name) };
+    for package in ["garrison-server", "garrison-sensor", "garrison-connect"] {
         let folder = package.trim_start_matches("garrison-");
         let mut deb = command(tool("cargo-deb"), ["-p", package, "--no-build", "--output"]);
         run(&format!("{package}.deb"), deb.arg(&out).current_dir(root()).env("CARGO_TARGET_DIR", &target))?;
@@ -33,14 +35,36 @@ pub fn run_dist() -> Done {
     Ok(())
 }
 
-/// The package that connectors install: the server's operator lays it into the folder `packages` of its data.
-fn sensor_package(out: &std::path::Path, target: &std::path::Path) -> Done {
-    let architecture = match std::env::consts::ARCH {
+/// The connector without any library of the system: it goes to whatever machine is to be connected.
+fn connector(out: &std::path::Path, target: &std::path::Path) -> Done {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let key = triple.to_uppercase().replace('-', "_");
+    // Named, so that programs of the build itself (macros, build scripts) are not linked this way.
+    let mut build = cargo();
+    build.args(["build", "--release", "-p", "garrison-connect", "--target", &triple]);
+    run(
+        "building the connector, static",
+        build.env(format!("CARGO_TARGET_{key}_RUSTFLAGS"), "-C target-feature=+crt-static"),
+    )?;
+    let made = target.join(&triple).join("release/garrison-connect");
+    let name = format!("garrison-connect-{}", architecture());
+    for copy in [target.join("release/garrison-connect-static"), out.join(&name)] {
+        run(&name, command("install", ["-s", "-m", "755"]).arg(&made).arg(copy))?;
+    }
+    Ok(())
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
         "x86_64" => "x64",
         "aarch64" => "arm64",
         other => other,
-    };
-    let name = format!("garrison-sensor-{}-{architecture}.tar.zst", env!("CARGO_PKG_VERSION"));
+    }
+}
+
+/// The package that connectors install: the server's operator lays it into the folder `packages` of its data.
+fn sensor_package(out: &std::path::Path, target: &std::path::Path) -> Done {
+    let name = format!("garrison-sensor-{}-{}.tar.zst", env!("CARGO_PKG_VERSION"), architecture());
     let file = out.join(&name).display().to_string();
     // One owner, no times: the same program gives the same package.
     let args =

@@ -21,7 +21,8 @@ export type Reason =
   | 'IntegrationOff'
   | 'SensorMissing'
   | 'SensorFailed'
-  | 'NotConnected';
+  | 'NotConnected'
+  | 'OffBoarded';
 export type Tags = Record<string, string>;
 
 export interface Tenant {

@@ -120,6 +120,7 @@ export const environment = {
     SensorMissing: 'Sensor missing',
     SensorFailed: 'Sensor failed',
     NotConnected: 'Not connected',
+    OffBoarded: 'Off-boarded',
   },
   fixWord: {
     plan: 'Switch a plan on',
@@ -136,6 +137,7 @@ export const environment = {
     SensorMissing: 'The connector is about to install it. If that lasts, open the machine.',
     SensorFailed: 'The code says why. Deploying anew deletes the extension, and it comes back.',
     NotConnected: 'See that the machine runs and that its connector reaches the server.',
+    OffBoarded: 'Nothing, if that was meant; else put it back with `garrison machine onboard`.',
   },
 };
 

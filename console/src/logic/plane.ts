@@ -268,6 +268,7 @@ export type Action =
 const WEIGHT: Record<Reason, number> = {
   SensorFailed: 5,
   NotConnected: 4,
+  OffBoarded: 1,
   NoPlan: 3,
   IntegrationOff: 3,
   SensorMissing: 2,

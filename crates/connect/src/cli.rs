@@ -87,6 +87,9 @@ struct Enrol {
     /// Replaces an identity that is there already.
     #[arg(long)]
     force: bool,
+    /// Says that the server laid this program here: it goes when the machine is off-boarded.
+    #[arg(long, hide = true)]
+    placed: bool,
     /// Only writes down how to enrol; `run` does it when it first starts on a machine. For images.
     #[arg(long)]
     defer: bool,
@@ -182,6 +185,14 @@ fn enrol_command(layout: &Layout, arguments: Enrol, runtime: &tokio::runtime::Ru
     if let Err(error) = wanted.token.parse::<garrison_wire::connect::token::ConnectorToken>() {
         return fail(Exit::Usage, error);
     }
+    if arguments.placed {
+        let marked = crate::identity::make_state(&layout.state)
+            .map_err(|e| words(&e))
+            .and_then(|()| std::fs::write(layout.placed(), b"").map_err(|e| e.to_string()));
+        if let Err(error) = marked {
+            return fail(Exit::Failed, error);
+        }
+    }
     if arguments.defer {
         return match wanted.store(&layout.state) {
             Ok(()) => {
@@ -192,8 +203,11 @@ fn enrol_command(layout: &Layout, arguments: Enrol, runtime: &tokio::runtime::Ru
         };
     }
     match runtime.block_on(enrol(layout, &wanted, arguments.force)) {
-        Ok(identity) => {
+        Ok((identity, is_new)) => {
             shown(&identity);
+            if !is_new {
+                eprintln!("garrison-connect: connected already, nothing was changed; --force connects it anew");
+            }
             Exit::Ok
         }
         Err(error) => fail(enrol_exit(&error), words(&error)),
@@ -266,24 +280,60 @@ fn run_command(layout: &Layout, arguments: &Run, runtime: &tokio::runtime::Runti
 fn enrol_pending(layout: &Layout, runtime: &tokio::runtime::Runtime) -> Result<Identity, Exit> {
     match Pending::load(&layout.state) {
         Ok(Some(wanted)) => {
-            runtime.block_on(enrol(layout, &wanted, false)).map_err(|error| fail(enrol_exit(&error), words(&error)))
+            let enrolled = runtime.block_on(enrol(layout, &wanted, false));
+            enrolled.map(|(identity, _)| identity).map_err(|error| fail(enrol_exit(&error), words(&error)))
         }
         Ok(None) => Err(fail(Exit::NotAuthorised, IdentityFileError::Absent)),
         Err(error) => Err(fail(Exit::Failed, words(&error))),
     }
 }
 
-/// Removes everything of the connector but its program; the sensor is gone already.
+/// Removes everything of the connector: its state, and its program and unit where the server laid them here. The sensor
+/// is gone already.
 fn leave(layout: &Layout) -> Exit {
+    let placed = layout.placed().exists();
     match std::fs::remove_dir_all(&layout.state) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            fail(Exit::Failed, format!("off-boarded, but `{}` cannot be removed: {e}", layout.state.display()))
+            return fail(Exit::Failed, format!("off-boarded, but `{}` cannot be removed: {e}", layout.state.display()));
         }
-        _ => {
-            eprintln!("garrison-connect: this machine is off-boarded, nothing of Garrison is left but this program");
+        _ => {}
+    }
+    if !placed {
+        eprintln!("garrison-connect: this machine is off-boarded, nothing of Garrison is left but this program");
+        return Exit::Ok;
+    }
+    match unplace(layout) {
+        Ok(()) => {
+            eprintln!("garrison-connect: this machine is off-boarded, nothing of Garrison is left");
             Exit::Ok
         }
+        Err(error) => fail(Exit::Failed, format!("off-boarded, but {error}")),
     }
+}
+
+/// Takes away what the server laid here: the unit, if it is that of this program, and the program.
+fn unplace(layout: &Layout) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
+    // Another version may have been laid over the running one.
+    let program = PathBuf::from(program.to_string_lossy().trim_end_matches(" (deleted)").to_owned());
+    let unit = layout.connector_unit();
+    let ours = format!("ExecStart={} ", program.display());
+    if std::fs::read_to_string(&unit).is_ok_and(|text| text.contains(&ours)) {
+        let systemctl = |words: &[&str]| {
+            let done = crate::supervise::run(std::process::Command::new("systemctl").args(words), "");
+            done.map(drop).map_err(|e| format!("`systemctl {}`: {e}", words.join(" ")))
+        };
+        // Without `--now`: this process is the service, and ends by itself.
+        systemctl(&["disable", "garrison-connect.service"])?;
+        std::fs::remove_file(&unit).map_err(|e| format!("`{}` cannot be removed: {e}", unit.display()))?;
+        systemctl(&["daemon-reload"])?;
+    }
+    std::fs::remove_file(&program).map_err(|e| format!("`{}` cannot be removed: {e}", program.display()))?;
+    if let Some(folder) = program.parent() {
+        // The folder too, if there is nothing else in it; `/opt` and its like are the system's.
+        let _ = Some(folder).filter(|f| f.ends_with("garrison")).map(std::fs::remove_dir);
+    }
+    Ok(())
 }
 
 fn status(layout: &Layout) -> Exit {

@@ -57,14 +57,19 @@ pub enum EnrolError {
 }
 
 /// Connects the machine and writes the identity. An identity that is there already is kept unless `force`, or unless
-/// it is another machine's.
-pub async fn enrol(layout: &Layout, wanted: &Pending, force: bool) -> Result<Identity, EnrolError> {
+/// it is another machine's. Says whether it is new: one that is of the same server stays.
+pub async fn enrol(layout: &Layout, wanted: &Pending, force: bool) -> Result<(Identity, bool), EnrolError> {
     let bound = host::binding_of(layout);
     if !binding::is_bound(&bound) {
         return Err(EnrolError::Nameless);
     }
     match Identity::load(&layout.state) {
         Ok(present) if !force && !binding::differ(&present.binding, &bound) => {
+            let token = wanted.token.parse::<ConnectorToken>()?;
+            // Said again for the same server, as scripts and inventories do.
+            if fingerprint(&present.ca) == token.0.ca_fingerprint {
+                return Ok((present, false));
+            }
             return Err(IdentityFileError::Present(present.connector).into());
         }
         Ok(_) | Err(IdentityFileError::Absent) => {}
@@ -75,7 +80,7 @@ pub async fn enrol(layout: &Layout, wanted: &Pending, force: bool) -> Result<Ide
     let unreachable = || EnrolError::Unreachable { server: wanted.server.clone(), why: "no answer".to_owned() };
     let identity = answer.map_err(|_| unreachable())??;
     identity.store(&layout.state)?;
-    Ok(identity)
+    Ok((identity, true))
 }
 
 async fn ask(layout: &Layout, wanted: &Pending, bound: v1::Binding) -> Result<Identity, EnrolError> {

@@ -406,9 +406,11 @@ impl<S: Source> Installer<S> {
         value.get("app_version")?.as_str().map(|t| t.chars().take(40).collect())
     }
 
-    /// Starts the sensor that is installed, unless an order will.
+    /// Starts the sensor that is installed, unless an order will. One that lost its identity (the disk was cloned) waits for
+    /// the order that gives it another.
     pub fn resume(&mut self) {
-        if self.is_working() || self.layout.current_version().is_none() {
+        let enrolled = self.layout.sensor_state().join(SENSOR_IDENTITY).exists();
+        if self.is_working() || self.layout.current_version().is_none() || !enrolled {
             return;
         }
         let started = self.keeper.stop().and_then(|()| self.keeper.start());

@@ -55,6 +55,16 @@ impl Layout {
         self.state.join("sensor.log")
     }
 
+    /// Says that the server put this program on the machine, over SSH or a cloud's agent: it goes with everything else.
+    pub fn placed(&self) -> PathBuf {
+        self.state.join("placed")
+    }
+
+    /// The unit of the connector that the server wrote.
+    pub fn connector_unit(&self) -> PathBuf {
+        self.prefix.join("etc/systemd/system/garrison-connect.service")
+    }
+
     /// The journal.
     pub fn journal(&self) -> PathBuf {
         self.state.join("journal.json")

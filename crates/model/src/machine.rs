@@ -82,6 +82,8 @@ words!(
         SensorFailed = "SensorFailed",
         /// It has not been heard of lately.
         NotConnected = "NotConnected",
+        /// It was off-boarded, or its device revoked.
+        OffBoarded = "OffBoarded",
     }
 );
 
@@ -257,6 +259,9 @@ pub struct Machine {
     /// The device that its sensor is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
+    /// Whether that device was off-boarded or revoked: what it saw stays, and it protects nothing any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device_gone: bool,
     /// Plan in force.
     pub plan: EffectivePlan,
     /// Whether an exclusion keeps the sensor away, and which.
@@ -278,6 +283,21 @@ pub struct Machine {
     pub last_heartbeat: Option<String>,
     /// When it was first connected, RFC 3339.
     pub created_time: String,
+}
+
+impl Machine {
+    /// The extension that is the sensor.
+    pub fn sensor(&self) -> Option<&Extension> {
+        self.extensions.iter().find(|e| e.name.starts_with("Sensor."))
+    }
+
+    /// Whether the sensor is on it: its installation succeeded, or it came otherwise and was not taken away.
+    pub fn has_sensor(&self) -> bool {
+        match self.sensor() {
+            Some(e) => matches!(e.state, ExtensionState::Succeeded | ExtensionState::Updating),
+            None => self.device_id.is_some() && !self.device_gone,
+        }
+    }
 }
 
 /// An extension on a machine.

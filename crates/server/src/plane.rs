@@ -108,7 +108,8 @@ impl Change<'_> {
         self.plane.db.seal(self.tenant)
     }
 
-    fn conn(&mut self) -> &mut AnyConnection {
+    /// For another room's statement that belongs to this change.
+    pub(crate) fn conn(&mut self) -> &mut AnyConnection {
         self.tx.conn()
     }
 

@@ -61,6 +61,20 @@ impl Shared {
         self.plane.tenant_requires(&self.tenant, feature, || self.fleet.ids())
     }
 
+    /// Revokes a device, whose machine has no sensor then.
+    pub async fn device_revoke(
+        &self,
+        id: &garrison_model::DeviceId,
+        reason: &str,
+        who: &str,
+        now: Micros,
+    ) -> Result<(), crate::plane::PlaneError> {
+        self.fleet.revoke(id, reason, now).await?;
+        let mut change = self.plane.change(&self.tenant, who, now).await?;
+        change.device_gone(id).await?;
+        change.commit().await
+    }
+
     /// Whether a device's sensor counts as connected: heard of lately, and its certificate stands.
     pub fn sensor_connected(&self, id: &garrison_model::DeviceId) -> bool {
         let device = self.fleet.device(id);

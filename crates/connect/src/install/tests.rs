@@ -160,6 +160,24 @@ fn the_sensor_is_installed_and_off_boarding_leaves_the_folder_as_it_was() {
 }
 
 #[test]
+fn a_clone_runs_no_sensor_without_an_identity_of_its_own() {
+    let machine = Machine::new();
+    let bytes = package_of(&script(true));
+    let mut installer = machine.open(&bytes);
+    obey(&mut installer, 1, &signed(&bytes, "1.0"), Deed::Install).unwrap();
+    installer.forget_clone().unwrap();
+    assert_eq!(installer.keeper.running_count(), 0);
+    drop(installer);
+    let mut installer = machine.open(&bytes);
+    installer.resume();
+    assert_eq!(installer.keeper.running_count(), 0);
+    // The order that follows gives it one. (The script that stands for a sensor makes this file when it enrols.)
+    std::fs::remove_file(machine.layout().sensor_state().join("never")).unwrap();
+    obey(&mut installer, 1, &signed(&bytes, "1.0"), Deed::Install).unwrap();
+    assert_eq!(installer.keeper.running_count(), 1);
+}
+
+#[test]
 fn what_is_wrong_has_its_code_and_leaves_nothing() {
     let bytes = package_of(&script(true));
     let package = signed(&bytes, "1.0");

@@ -7,6 +7,7 @@ use super::problem::{ApiError, Kind};
 use crate::access::Sees;
 use crate::detection::live::timeline_row;
 use crate::fleet::DeviceFilter;
+use crate::identity::Principal;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -167,6 +168,7 @@ pub async fn device_patch(
     responses((status = 200, body = Device), (status = 400, body = Problem), (status = 404, body = Problem)))]
 pub async fn device_revoke(
     State(api): State<Api>,
+    Extension(who): Extension<Principal>,
     Id(id): Id<DeviceId>,
     Body(body): Body<RevokeBody>,
 ) -> Result<(StatusCode, Json<Device>), ApiError> {
@@ -176,7 +178,7 @@ pub async fn device_revoke(
     if api.shared.fleet.device(&id).is_none() {
         return Err(ApiError::with(Kind::NotFound, "there is no device with this id"));
     }
-    api.shared.fleet.revoke(&id, &body.reason, crate::now()).await?;
+    api.shared.device_revoke(&id, &body.reason, &who.name, crate::now()).await?;
     Ok((StatusCode::OK, Json(device_of(&api, &id).await?)))
 }
 

@@ -91,7 +91,7 @@ pub async fn leaving_post(
     }
     let now = crate::now();
     if let Some(device) = &machine.device_id {
-        api.shared.fleet.revoke(device, "its machine went to another tenant", now).await?;
+        api.shared.device_revoke(device, "its machine went to another tenant", &who.name, now).await?;
     }
     let mut change = api.shared.plane.change(&api.shared.tenant, &who.name, now).await?;
     change.machine_delete(&id).await?;

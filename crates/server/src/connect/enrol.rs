@@ -119,9 +119,11 @@ impl Connect {
         let token: ConnectorToken = request.token.parse().map_err(|_| ConnectError::TokenMalformed)?;
         let bound = binding::from_claim(request.binding);
         let facts = MachineFacts::from_claims(request.facts);
-        // The token first: strangers get no work out of us, and learn nothing.
-        let mut tx = shared.db.write().await?;
-        let scope = tokens::take(tx.conn(), shared.tenant.as_str(), &token.0, now).await?;
+        // The token first: strangers get no work out of us, and learn nothing. It is used in the transaction that writes
+        // the machine down: who is refused has used nothing up.
+        let who = format!("token {}", token.0.id_text());
+        let mut change = shared.plane.change(&shared.tenant, &who, now).await?;
+        let scope = tokens::take(change.conn(), shared.tenant.as_str(), &token.0, now).await?;
         if !binding::is_bound(&bound) {
             return Err(ConnectError::Value("the machine names neither a machine id nor hardware".to_owned()));
         }
@@ -135,10 +137,7 @@ impl Connect {
             .authority()
             .issue_connector(&request.csr, &shared.tenant, &connector, now.0 / 1_000_000)
             .map_err(ConnectError::Request)?;
-        tx.commit().await?;
         let tags: Tags = request.tags.into_iter().take(garrison_model::TAGS_MAX).map(|t| (t.key, t.value)).collect();
-        let who = format!("token {}", scope.id);
-        let mut change = shared.plane.change(&shared.tenant, &who, now).await?;
         let machine = change
             .machine_connect(&MachineConnect {
                 resource_id: resource,

@@ -205,7 +205,7 @@ impl Connect {
     ) -> Result<(), ConnectError> {
         let Some(entry) = self.entry(id) else { return Ok(()) };
         let known = self.shared.plane.machine(&self.shared.tenant, machine, self.now()).await?;
-        if known.device_id.as_ref() == Some(device) || known.device_id.is_some() {
+        if known.device_id.as_ref() == Some(device) || (known.device_id.is_some() && !known.device_gone) {
             return Ok(());
         }
         let Some(theirs) = self.shared.fleet.binding(device) else { return Ok(()) };
@@ -220,7 +220,7 @@ impl Connect {
         let now = self.now();
         let known = self.shared.plane.machine(&self.shared.tenant, machine, now).await;
         if let Ok(Some(device)) = known.map(|m| m.device_id) {
-            self.shared.fleet.revoke(&device, "off-boarded with its machine", now).await?;
+            self.shared.device_revoke(&device, "off-boarded with its machine", "connector", now).await?;
         }
         self.connector_revoke(id, "off-boarded").await?;
         tracing::info!(connector = %id, machine = %machine, "machine off-boarded");

@@ -44,6 +44,7 @@ const MIGRATIONS: &[Migration] = migrations![
     92 "0092_recommend_states",
     95 "0095_tenants",
     96 "0096_tenants_settled",
+    97 "0097_device_gone",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

@@ -104,7 +104,7 @@ pub const CODES: &[(&str, HealthClass, &str)] = &[
         "See docs/reference/supported-machines.md; exclude the machine, or bring it to what is supported.",
     ),
     ("Excluded", HealthClass::NotApplicable, "Remove the exclusion, or let it end: `garrison exclusion list`."),
-    ("PlanOff", HealthClass::NotApplicable, "Switch a plan on: `garrison plan set SUBSCRIPTION P1|P2`."),
+    ("PlanOff", HealthClass::NotApplicable, "Switch a plan on: `garrison plan set P2 SUBSCRIPTION`."),
     (
         "IntegrationOff",
         HealthClass::NotApplicable,

@@ -82,17 +82,20 @@ pub struct NotCoveredLine {
 
 /// Why a machine is not covered, if it is not; pure.
 fn judge(m: &Machine, wanted: Result<(), NotCovered>) -> Option<(NotCovered, i64, String)> {
-    let sensor = m.extensions.iter().find(|e| e.name.starts_with("Sensor."));
+    let sensor = m.sensor();
     if let Some(failed) = sensor.filter(|e| e.state == ExtensionState::Failed)
         && wanted.is_ok()
     {
         return Some((NotCovered::SensorFailed, failed.code, failed.fix.clone()));
     }
-    let there = present(m);
+    let there = m.has_sensor();
     match wanted {
         Err(reason @ (NotCovered::NoPlan | NotCovered::SwitchedOff)) => Some((reason, 0, fix(reason).to_owned())),
         // An exclusion keeps the installer away; a sensor that came otherwise protects all the same.
         Err(reason) if !there => Some((reason, 0, fix(reason).to_owned())),
+        Ok(()) if !there && m.device_gone && m.sensor().is_none() => {
+            Some((NotCovered::OffBoarded, 0, fix(NotCovered::OffBoarded).to_owned()))
+        }
         Ok(()) if !there => Some((NotCovered::SensorMissing, 0, fix(NotCovered::SensorMissing).to_owned())),
         _ if m.kind == MachineKind::Hybrid && m.state != ConnectionState::Connected => {
             Some((NotCovered::NotConnected, 0, fix(NotCovered::NotConnected).to_owned()))
@@ -101,19 +104,9 @@ fn judge(m: &Machine, wanted: Result<(), NotCovered>) -> Option<(NotCovered, i64
     }
 }
 
-/// Whether the sensor is on the machine: its installation succeeded, or a device is linked to it.
-fn present(m: &Machine) -> bool {
-    let settled =
-        |e: &garrison_model::Extension| matches!(e.state, ExtensionState::Succeeded | ExtensionState::Updating);
-    match m.extensions.iter().find(|e| e.name.starts_with("Sensor.")) {
-        Some(extension) => settled(extension),
-        None => m.device_id.is_some(),
-    }
-}
-
 fn fix(reason: NotCovered) -> &'static str {
     match reason {
-        NotCovered::NoPlan => "switch a plan on: `garrison plan set SUBSCRIPTION P1|P2`",
+        NotCovered::NoPlan => "switch a plan on: `garrison plan set P2 SUBSCRIPTION`",
         NotCovered::SwitchedOff => "take the setting away, or set another: `garrison plan clear`, `garrison plan set`",
         NotCovered::Excluded => "remove the exclusion, or let it end",
         NotCovered::IntegrationOff => "switch the integration on: `garrison subscription integration SUBSCRIPTION on`",
@@ -121,6 +114,7 @@ fn fix(reason: NotCovered) -> &'static str {
             "wait for the connector to install it; if that lasts, look at `garrison machine show`"
         }
         NotCovered::SensorFailed => "see the extension's code and fix: `garrison machine show`",
+        NotCovered::OffBoarded => "nothing, if that was meant; else put it back: `garrison machine onboard MACHINE`",
         NotCovered::NotConnected => "see that the machine runs and that its connector reaches the server",
     }
 }
@@ -139,7 +133,7 @@ fn components(integration: bool, plan: Option<Plan>, machines: &[(Machine, Resul
             let sights = of_system.map(|(m, wanted)| ComponentSight {
                 planned: m.plan.plan.has(Feature::AutomaticSensor),
                 exempt: *wanted == Err(NotCovered::Excluded),
-                present: present(m),
+                present: m.has_sensor(),
             });
             let (state, missing) = component_state(integration && planned, sights);
             let fix = match state {

@@ -166,6 +166,7 @@ fn read(row: &AnyRow, sight: &Sight, now: Micros) -> Result<Machine, PlaneError>
             .map(DeviceId::new)
             .transpose()
             .map_err(PlaneError::stored("machine"))?,
+        device_gone: row.try_get::<i64, _>("device_gone")? != 0,
         plan: desired.plan,
         excluded_by: desired.excluded_by,
         extensions: Vec::new(),
@@ -566,9 +567,24 @@ impl Change<'_> {
             .execute(self.tx.conn())
             .await?;
         }
-        let sql = "UPDATE plane_machines SET device_id = $3 WHERE tenant_id = $1 AND id = $2";
+        let sql = "UPDATE plane_machines SET device_id = $3, device_gone = 0 WHERE tenant_id = $1 AND id = $2";
         self.machine_update(sql, id, device.map(|d| d.as_str().to_owned())).await?;
         self.audit(&format!("machine/{id}"), "device", None, device.map(ToString::to_string)).await
+    }
+
+    /// A device was off-boarded or revoked: its machine keeps it, and has no sensor any more.
+    pub async fn device_gone(&mut self, device: &DeviceId) -> Result<(), PlaneError> {
+        let sql =
+            "UPDATE plane_machines SET device_gone = 1 WHERE tenant_id = $1 AND device_id = $2 AND device_gone = 0";
+        let done = sqlx::query(sql)
+            .bind(self.tenant.as_str())
+            .bind(device.as_str().to_owned())
+            .execute(self.tx.conn())
+            .await?;
+        if done.rows_affected() > 0 {
+            self.audit(&format!("device/{device}"), "gone", None, None).await?;
+        }
+        Ok(())
     }
 
     /// Replaces a machine's tags.

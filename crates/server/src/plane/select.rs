@@ -200,6 +200,7 @@ mod tests {
             state: garrison_model::ConnectionState::Connected,
             power_state: None,
             device_id: None,
+            device_gone: false,
             plan: effective(Some(Plan::P2), None),
             excluded_by: None,
             extensions: Vec::new(),

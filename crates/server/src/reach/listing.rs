@@ -2,7 +2,7 @@
 //! is asked for, a command in the cloud's own way brings the connector onto it.
 
 use super::cloud::{Cloud, CloudError, Instance};
-use super::ssh::{Failed, Outcome, quoted, start_script};
+use super::ssh::{Failed, Outcome, place_script, quoted, start_script};
 use super::vault::SecretKind;
 use super::work::{Run, TOKEN_HOURS, gateway_check, programs};
 use super::{Reach, ReachError, aws::Aws};
@@ -285,10 +285,11 @@ fn script(enrol: &AwsEnrol, token: &str, sum: &str, architecture: &str, place: &
     format!(
         "set -e\numask 077\nd=$(mktemp -d)\ncurl -fsSL --max-time 300 -o \"$d/garrison-connect\" {}\n\
          echo '{sum}  '\"$d/garrison-connect\" | sha256sum -c -\nmkdir -p {directory}\nchmod 755 \"$d/garrison-connect\"\n\
-         mv -f \"$d/garrison-connect\" {directory}/garrison-connect\nrmdir \"$d\"\n\
-         echo {} | {directory}/garrison-connect enrol --server {} --token - --subscription {} --resource-group {} \
+         {}\nrmdir \"$d\"\n\
+         echo {} | {directory}/garrison-connect enrol --placed --server {} --token - --subscription {} --resource-group {} \
          --name {}\nsh -c {}\n",
         quoted(&url),
+        place_script("\"$d/garrison-connect\"", &format!("{directory}/garrison-connect")),
         quoted(token),
         quoted(&enrol.gateway),
         quoted(place.subscription.as_str()),

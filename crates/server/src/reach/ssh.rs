@@ -265,8 +265,9 @@ impl Way {
         tell("enrolling");
         let (from, to) = (quoted(&format!("{folder}/garrison-connect")), quoted(&self.directory));
         let inner = format!(
-            "set -e; mkdir -p {to}; chmod 755 {from}; mv -f {from} {to}/garrison-connect; rmdir {}; \
-             exec {to}/garrison-connect enrol --server {} --token -{places}",
+            "set -e; mkdir -p {to}; chmod 755 {from}; {}rmdir {}; exec {to}/garrison-connect enrol --placed --server {} \
+             --token -{places}",
+            place_script(&from, &format!("{to}/garrison-connect")),
             quoted(folder),
             quoted(&self.gateway)
         );
@@ -285,13 +286,20 @@ impl Way {
     }
 }
 
-/// Starts the connector: as a service where systemd is PID 1, else as a process of its own.
+/// Lays the program at its place; one that is the same stays, since it may be running.
+pub(super) fn place_script(from: &str, to: &str) -> String {
+    format!("if cmp -s {from} {to}; then rm -f {from}; else mv -f {from} {to}; fi; ")
+}
+
+/// Starts the connector: as a service where systemd is PID 1, else as a process of its own. The service does nothing on a
+/// machine that is not connected; what is off-boarded removes it.
 pub(super) fn start_script(directory: &str) -> String {
     let program = quoted(&format!("{directory}/garrison-connect"));
     let unit = format!(
-        "[Unit]\nDescription=Garrison connector\nAfter=network-online.target\nWants=network-online.target\n\n\
-         [Service]\nExecStart={directory}/garrison-connect run\nRestart=on-failure\nRestartSec=5\n\n\
-         [Install]\nWantedBy=multi-user.target\n"
+        "[Unit]\nDescription=Garrison connector\nAfter=network-online.target\nWants=network-online.target\n\
+         ConditionPathExists=/var/lib/garrison-connect/identity.json\n\n\
+         [Service]\nExecStart={directory}/garrison-connect run\nRestart=on-failure\nRestartSec=5\n\
+         RestartPreventExitStatus=3\n\n[Install]\nWantedBy=multi-user.target\n"
     );
     format!(
         "set -e; if [ -d /run/systemd/system ]; then printf %s {} > /etc/systemd/system/garrison-connect.service; \

@@ -192,17 +192,17 @@ impl Drop for Folder {
     }
 }
 
-/// The connector's programs: those of the folder `programs`, else the one beside this program.
+/// The connector's programs: those of the folder `programs`, else the one beside this program, or that its package has.
 pub(super) fn programs(data: &Path) -> Vec<(&'static str, Arc<Vec<u8>>)> {
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join("garrison-connect")));
+    let here = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_owned));
+    let of_package = |folder: &Path| [folder.join("garrison-connect"), folder.join("../lib/garrison/garrison-connect")];
     let own = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
     let mut found = Vec::new();
     for architecture in ["x64", "arm64"] {
         let laid = data.join("programs").join(format!("garrison-connect-{architecture}"));
-        let paths = [Some(laid), beside.clone().filter(|_| architecture == own)];
-        let path = paths
-            .into_iter()
-            .flatten()
+        let others = here.iter().filter(|_| architecture == own).flat_map(|folder| of_package(folder));
+        let path = std::iter::once(laid)
+            .chain(others)
             .find(|p| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.len() > 0 && m.len() <= PROGRAM_BYTES_MAX));
         if let Some(bytes) = path.and_then(|p| std::fs::read(p).ok()) {
             found.push((architecture, Arc::new(bytes)));

@@ -4,9 +4,7 @@
 use super::Summary;
 use super::exempt::Exemption;
 use crate::connect::{Look, ProtectionFacts};
-use garrison_model::{
-    ConnectionState, Extension, ExtensionState, Machine, MachineKind, Micros, NotCovered, Plan, PowerState,
-};
+use garrison_model::{ConnectionState, ExtensionState, Machine, MachineKind, Micros, NotCovered, Plan, PowerState};
 use serde::{Deserialize, Serialize};
 
 /// Name of our own protection among those discovered.
@@ -148,23 +146,10 @@ fn finding(code: &str, message: impl Into<String>, fix: &str) -> Finding {
     Finding { code: code.to_owned(), message: message.into(), fix: fix.to_owned() }
 }
 
-fn sensor(machine: &Machine) -> Option<&Extension> {
-    machine.extensions.iter().find(|e| e.name.starts_with("Sensor."))
-}
-
-/// Whether our sensor is there and well.
-fn is_ours_well(machine: &Machine) -> bool {
-    match sensor(machine) {
-        Some(e) => matches!(e.state, ExtensionState::Succeeded | ExtensionState::Updating),
-        // A sensor that came without a connector.
-        None => machine.device_id.is_some(),
-    }
-}
-
 /// Judges a machine.
 pub fn judge(key: Key, case: &Case<'_>, now: Micros) -> Judgement {
     let mut discovered = Vec::new();
-    if is_ours_well(case.machine) {
+    if case.machine.has_sensor() {
         discovered.push(OURS.to_owned());
     }
     let products = case.look.and_then(|l| l.products.as_deref()).unwrap_or_default();
@@ -236,7 +221,7 @@ fn missing(case: &Case<'_>) -> Finding {
             "the machine was off-boarded, so nothing comes back by itself",
             "onboard it again: `garrison machine onboard`",
         ),
-        Ok(()) => match sensor(case.machine) {
+        Ok(()) => match case.machine.sensor() {
             Some(e) if e.state == ExtensionState::Failed => {
                 let message = format!("the sensor's installation failed with code {}: {}", e.code, e.message);
                 let fix = if e.fix.is_empty() { "see docs/reference/extension-codes.md" } else { e.fix.as_str() };
@@ -257,7 +242,7 @@ fn missing(case: &Case<'_>) -> Finding {
 }
 
 fn configuration(case: &Case<'_>, now: Micros) -> Verdict {
-    if !is_ours_well(case.machine) {
+    if !case.machine.has_sensor() {
         return not_applicable("settings are checked where our sensor runs, and it does not run here");
     }
     if case.machine.kind == MachineKind::Hybrid && case.machine.state == ConnectionState::Expired {

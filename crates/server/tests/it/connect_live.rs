@@ -18,7 +18,11 @@ impl Drop for Running {
 }
 
 fn connector(root: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(programs().join("garrison-connect"));
+    connector_at(&programs().join("garrison-connect"), root, words)
+}
+
+fn connector_at(program: &Path, root: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(words).stdin(Stdio::null());
     command.arg("--state-dir").arg(root.join("state"));
     command.arg("--prefix").arg(root.join("prefix"));
@@ -96,14 +100,36 @@ async fn a_plan_brings_the_sensor_to_a_connected_machine_and_off_boarding_takes_
     let root = tempfile::tempdir().unwrap();
     lay_host(root.path());
     let before = files(root.path());
-    let token = token(s, 1).await;
-    let enrolled =
-        connector(root.path(), &["enrol", "--server", &server.gateway().to_string(), "--token", &token]).output();
-    let enrolled = enrolled.unwrap();
-    assert!(enrolled.status.success(), "{}", String::from_utf8_lossy(&enrolled.stderr));
+    // As the server lays it over SSH: the program goes too.
+    let place = root.path().join("opt/garrison");
+    std::fs::create_dir_all(&place).unwrap();
+    let laid = place.join("garrison-connect");
+    std::fs::copy(&program, &laid).unwrap();
+    let (token, gateway) = (token(s, 1).await, server.gateway().to_string());
+    let enrol = |more: &[&str]| {
+        let words = [&["enrol", "--placed", "--server", &gateway, "--token", &token], more].concat();
+        let done = connector_at(&laid, root.path(), &words).output().unwrap();
+        (
+            done.status.code(),
+            format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr)),
+        )
+    };
+    // Who is refused has not used the token up.
+    let nowhere = "0f1e2d3c-0000-4000-8000-00000000dead";
+    for wrong in [["--subscription", nowhere], ["--name", "not a name!"], ["--tag", &format!("{}=x", "k".repeat(600))]]
+    {
+        let (code, said) = enrol(&wrong);
+        assert!(code.is_some_and(|code| code != 0) && !said.contains("used up"), "{wrong:?}: {code:?} {said}");
+    }
+    let (code, said) = enrol(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    // Said again, it is what it is; also with a token that is used up.
+    let (code, again) = enrol(&[]);
+    assert!(code == Some(0) && again.contains("connected already"), "{again}");
+    assert_eq!(again.lines().next(), said.lines().next());
     let log = server.folder().join("connect.log");
     let errors = std::fs::File::create(&log).unwrap();
-    let mut running = Running(connector(root.path(), &["run"]).stderr(errors).spawn().unwrap());
+    let mut running = Running(connector_at(&laid, root.path(), &["run"]).stderr(errors).spawn().unwrap());
     until(s, "connected", &log, |m| m.state == ConnectionState::Connected).await;
     let id = machines(s).await[0].id.clone();
     plan_set(s, &prod, Plan::P1).await;
@@ -124,7 +150,47 @@ async fn a_plan_brings_the_sensor_to_a_connected_machine_and_off_boarding_takes_
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(end.success(), "{said}");
     assert!(s.shared.fleet.is_revoked(&device));
+    std::fs::remove_dir(root.path().join("opt")).unwrap();
     assert_eq!(files(root.path()), before, "the folder is as it was\n{said}");
+    // Gone, it is neither covered nor protected, and that is what was meant.
+    let off = machines(s).await.remove(0);
+    assert!(off.device_gone && off.device_id.as_ref() == Some(&device), "{off:?}");
+    plan_set(s, &prod, Plan::P1).await;
+    let coverage = s.shared.plane.coverage(&s.shared.tenant, garrison_server::now()).await.unwrap();
+    let reasons: Vec<_> = coverage.not_covered.iter().map(|line| line.reason).collect();
+    assert_eq!(reasons, [garrison_model::NotCovered::OffBoarded], "{coverage:?}");
+    server.stop().await.unwrap();
+}
+
+/// A system that is not supported: a code, and not a byte under the prefix.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unsupported_machine_is_left_untouched() {
+    let (program, sensor) = (programs().join("garrison-connect"), programs().join("garrison-sensor"));
+    if !program.exists() || !sensor.exists() {
+        println!("skipped because the programs are not built: cargo build --workspace --bins");
+        return;
+    }
+    let server = TestServer::start().await.unwrap();
+    let s = &server.server;
+    lay_sensor(&server, &sensor);
+    subscription(s, Some(Plan::P2)).await;
+    let root = tempfile::tempdir().unwrap();
+    lay_host(root.path());
+    std::fs::write(root.path().join("host/etc/os-release"), "ID=templeos\nVERSION_ID=\"5\"\n").unwrap();
+    let (token, gateway) = (token(s, 1).await, server.gateway().to_string());
+    assert!(connector(root.path(), &["enrol", "--server", &gateway, "--token", &token]).status().unwrap().success());
+    let prefix = root.path().join("prefix");
+    let before = (files(&prefix), std::fs::metadata(&prefix).unwrap().modified().unwrap());
+    let log = server.folder().join("connect.log");
+    let errors = std::fs::File::create(&log).unwrap();
+    let mut running = Running(connector(root.path(), &["run"]).stderr(errors).spawn().unwrap());
+    let unsupported = garrison_model::ExtensionCode::UnsupportedDistro.number();
+    until(s, "told so", &log, |m| {
+        m.extensions.iter().any(|e| e.state == ExtensionState::Failed && e.code == i64::from(unsupported))
+    })
+    .await;
+    assert_eq!((files(&prefix), std::fs::metadata(&prefix).unwrap().modified().unwrap()), before);
+    running.0.kill().unwrap();
     server.stop().await.unwrap();
 }
 

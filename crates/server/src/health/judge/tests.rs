@@ -45,6 +45,7 @@ impl Scene {
             state: ConnectionState::Connected,
             power_state: Some(PowerState::Running),
             device_id: None,
+            device_gone: false,
             plan: EffectivePlan { plan: Plan::P2, source: PlanSource::Subscription },
             excluded_by: None,
             extensions: vec![extension(ExtensionState::Succeeded, 0, "1.0.0")],

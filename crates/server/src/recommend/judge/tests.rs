@@ -1,7 +1,7 @@
 use super::*;
 use crate::connect::ProductFound;
 use crate::recommend::exempt::Category;
-use garrison_model::{EffectivePlan, MachineId, PlanSource};
+use garrison_model::{EffectivePlan, Extension, MachineId, PlanSource};
 
 const NOW: i64 = 2_000_000_000;
 const DAY: i64 = 86_400;
@@ -18,6 +18,7 @@ fn machine(kind: MachineKind, state: ConnectionState) -> Machine {
         state,
         power_state: None,
         device_id: None,
+        device_gone: false,
         plan: EffectivePlan { plan: Plan::P2, source: PlanSource::Subscription },
         excluded_by: None,
         extensions: Vec::new(),
@@ -41,6 +42,15 @@ fn with(state: ExtensionState, code: i64) -> Machine {
         version: "1".to_owned(),
         updated_time: String::new(),
     });
+    m
+}
+
+/// A machine whose device was off-boarded.
+fn gone() -> Machine {
+    let mut m = machine(MachineKind::Hybrid, ConnectionState::Connected);
+    m.device_id = garrison_model::DeviceId::new("d".repeat(40)).ok();
+    assert!(m.has_sensor());
+    m.device_gone = true;
     m
 }
 
@@ -116,6 +126,7 @@ fn every_machine_is_protected_or_told_why_not() {
             (S::Unhealthy, "IntegrationOff", String::new()),
         ),
         ("off-boarded", hybrid(C::Connected), Ok(()), off(), (S::Unhealthy, "OffBoarded", String::new())),
+        ("off-boarded, with its device", gone(), Ok(()), off(), (S::Unhealthy, "OffBoarded", String::new())),
         ("failed", with(ExtensionState::Failed, 10), Ok(()), none(), (S::Unhealthy, "SensorFailed", String::new())),
         (
             "on its way",
