@@ -26,7 +26,7 @@ pub use off_board::{OffBoardLine, OffBoarding};
 pub use store::HistoryLine;
 pub use tokens::{ConnectorTokenNew, ConnectorTokenRecord};
 
-use crate::db::DbError;
+use crate::db::{DbError, Dialect};
 use crate::identity::TokenRefused;
 use crate::plane::{ExtensionReport, Heartbeat, MachineFilter, PlaneError, Sight};
 use crate::shared::Shared;
@@ -37,6 +37,7 @@ use reconcile::{Standing, Wish};
 use runs::Runs;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use support::{SUPPORTED, Sheet};
@@ -50,6 +51,8 @@ pub const EXTENSION: &str = SENSOR_EXTENSIONS[0];
 const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 /// How often packages, places and tags of machines are read anew.
 const REFRESH_EVERY: u32 = 15;
+/// The same where no other server can have changed anything, and this one has not.
+const REFRESH_ALONE_EVERY: u32 = 120;
 /// Machines read of the plane.
 const MACHINES_MAX: usize = 200_000;
 /// Tries against another server that changes the same machine at the same time.
@@ -214,6 +217,9 @@ struct Entry {
     beats: bool,
     /// Facts or runs changed since they were written.
     changed: bool,
+    /// What was there when nothing was left to do: the ground's number, and the standing's revision. Place and facts take
+    /// it away where they change.
+    at_rest: Option<(u64, i64)>,
     news: Arc<Notify>,
 }
 
@@ -225,6 +231,10 @@ pub struct Connect {
     entries: Mutex<HashMap<ConnectorId, Entry>>,
     sight: Mutex<Arc<Sight>>,
     offer: Mutex<Arc<rollouts::Offer>>,
+    /// Grows where what is wanted of all machines changes: plans, exclusions, packages, the roll-out.
+    ground: AtomicU64,
+    /// Revision of the plane that machines were last read at.
+    read_at: AtomicU64,
 }
 
 impl std::fmt::Debug for Connect {
@@ -246,6 +256,8 @@ impl Connect {
             entries: Mutex::default(),
             sight: Mutex::default(),
             offer: Mutex::default(),
+            ground: AtomicU64::new(1),
+            read_at: AtomicU64::new(u64::MAX),
         };
         for (id, entry) in connect.stored(None).await? {
             connect.entries().insert(id, entry);
@@ -275,8 +287,17 @@ impl Connect {
 
     async fn sight_read(&self) -> Result<(), ConnectError> {
         let sight = self.shared.plane.sight(&self.shared.tenant, self.now()).await?;
-        *self.sight.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sight);
+        let mut held = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
+        if !held.is_like(&sight) {
+            self.ground_moved();
+        }
+        *held = Arc::new(sight);
         Ok(())
+    }
+
+    /// Something that is wanted of all machines has changed.
+    fn ground_moved(&self) {
+        self.ground.fetch_add(1, Ordering::AcqRel);
     }
 
     fn entry(&self, id: &ConnectorId) -> Option<Entry> {
@@ -387,6 +408,8 @@ impl Connect {
 
     /// Reads packages, places and tags of machines anew, and tells the plane what it does not know yet.
     async fn refresh(&self) -> Result<(), ConnectError> {
+        // Before it is read: what changes meanwhile is read in the next turn.
+        let revision = self.shared.plane.revision();
         self.packages_look().await;
         self.sight_read().await?;
         let now = self.now();
@@ -397,7 +420,7 @@ impl Connect {
         let mut behind = Vec::new();
         for e in self.entries().values_mut().filter(|e| e.revoked.is_none()) {
             let Some(machine) = known.remove(&e.machine) else {
-                e.place = None;
+                (e.place, e.at_rest) = (None, None);
                 continue;
             };
             let told = machine.extensions.iter().find(|x| x.name == EXTENSION).map(|x| (x.state, x.code));
@@ -405,28 +428,38 @@ impl Connect {
             if told != is {
                 behind.push((e.machine.clone(), e.standing.clone()));
             }
-            e.place = Some((machine.resource_id, machine.tags));
+            let place = Some((machine.resource_id, machine.tags));
+            if e.place != place {
+                (e.place, e.at_rest) = (place, None);
+            }
         }
         self.tell_plane(&behind, now).await;
+        self.read_at.store(revision, Ordering::Release);
         Ok(())
     }
 
     async fn packages_look(&self) {
         let packages = Arc::clone(&self.packages);
         // A look that fails leaves what was seen before.
-        let _ = tokio::task::spawn_blocking(move || packages.look()).await;
+        if let Ok(true) = tokio::task::spawn_blocking(move || packages.look()).await {
+            self.ground_moved();
+        }
     }
 
     /// One turn: reconciles every machine and writes heartbeats.
     async fn turn(&self, number: u32) -> Result<(), ConnectError> {
-        if number.is_multiple_of(REFRESH_EVERY) {
+        // A change of this server is seen at its revision; one of another server on the same database is not.
+        let is_changed = self.read_at.load(Ordering::Acquire) != self.shared.plane.revision();
+        let is_alone = self.shared.db.dialect() == Dialect::Sqlite;
+        let is_due = if is_alone { number.is_multiple_of(REFRESH_ALONE_EVERY) } else { false };
+        if number.is_multiple_of(REFRESH_EVERY) && (is_changed || !is_alone) || is_due {
             self.refresh().await?;
         } else {
             self.packages_look().await;
             self.sight_read().await?;
         }
         self.rollout_step().await?;
-        self.reconcile_all().await?;
+        self.change_each(|_, _| (), true).await?;
         if number.is_multiple_of(5) {
             self.flush().await?;
         }
@@ -440,16 +473,36 @@ impl Connect {
 
     /// Changes every machine's standing, reconciles it, and stores what changed.
     async fn change_all(&self, change: impl Fn(&mut Standing, Micros)) -> Result<usize, ConnectError> {
-        let now = self.now();
-        let all: Vec<(ConnectorId, Entry)> =
-            self.entries().iter().filter(|(_, e)| e.revoked.is_none()).map(|(id, e)| (id.clone(), e.clone())).collect();
-        let mut changed = Vec::new();
+        self.change_each(change, false).await
+    }
+
+    /// The same; `stirred` leaves out machines on which nothing was to do, and of which nothing has changed since.
+    async fn change_each(&self, change: impl Fn(&mut Standing, Micros), stirred: bool) -> Result<usize, ConnectError> {
+        let (now, ground) = (self.now(), self.ground.load(Ordering::Acquire));
+        let all: Vec<(ConnectorId, Entry)> = self
+            .entries()
+            .iter()
+            .filter(|(_, e)| e.revoked.is_none() && !(stirred && e.at_rest == Some((ground, e.revision))))
+            .map(|(id, e)| (id.clone(), e.clone()))
+            .collect();
+        let (mut changed, mut at_rest) = (Vec::new(), Vec::new());
         for (id, entry) in all {
             let mut standing = entry.standing.clone();
             change(&mut standing, now);
             standing.reconcile(&self.wish(&entry), now);
             if standing != entry.standing {
                 changed.push((id, entry, standing));
+            } else if standing.is_still() {
+                at_rest.push((id, entry));
+            }
+        }
+        {
+            let mut entries = self.entries();
+            for (id, seen) in at_rest {
+                // What came meanwhile is looked at in the next turn.
+                if let Some(e) = entries.get_mut(&id).filter(|e| e.place == seen.place && e.facts == seen.facts) {
+                    e.at_rest = Some((ground, seen.revision));
+                }
             }
         }
         for chunk in changed.chunks(500) {

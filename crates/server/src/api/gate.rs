@@ -96,6 +96,15 @@ async fn judge(
     if seen { Ok(sees) } else { Err(ApiError::new(Kind::NotFound)) }
 }
 
+/// Whether somebody without a role here is to find nothing here.
+async fn works_elsewhere(api: &Api, who: &Principal) -> Result<bool, ApiError> {
+    match &who.user {
+        _ if api.shared.tenant != TenantId::first() => Ok(true),
+        Some(user) => Ok(!api.shared.identity.user_places(user).await?.is_empty()),
+        None => Ok(false),
+    }
+}
+
 /// Whether all devices of an incident may be seen: one that touches a hidden device would tell of it.
 pub async fn is_incident_seen(api: &Api, sees: &Sees, id: IncidentId) -> Result<bool, ApiError> {
     if sees.is_everything() {
@@ -207,9 +216,13 @@ pub async fn gate(State(api): State<Api>, mut request: Request, next: Next) -> R
         Ok(rights) => rights,
         Err(error) => return refuse(error.into()),
     };
-    if rights.actions().is_empty() && api.shared.tenant != TenantId::first() {
-        // As if there were no such tenant.
-        return refuse(ApiError::new(Kind::NotFound));
+    if rights.actions().is_empty() {
+        // As if there were no such tenant. Who works nowhere hears in the first one that a role is missing.
+        match works_elsewhere(&api, &who).await {
+            Ok(true) => return refuse(ApiError::new(Kind::NotFound)),
+            Ok(false) => {}
+            Err(error) => return refuse(error),
+        }
     }
     who.role = summary(&rights);
     let judged = match line.gate {

@@ -185,6 +185,7 @@ impl Connect {
                 heard: None,
                 beats: false,
                 changed: false,
+                at_rest: None,
                 news: std::sync::Arc::default(),
             };
             if self.connector_insert(connector, &entry, token, now).await? {

@@ -180,7 +180,7 @@ impl Packages {
     }
 
     /// Looks at the folder: hashes and verifies what is new. Blocking.
-    pub fn look(&self) {
+    pub fn look(&self) -> bool {
         let keys = keys_read(&self.folder.join("keys"));
         let same_keys = keys == self.keys();
         let mut found = Seen::new();
@@ -218,8 +218,15 @@ impl Packages {
             }
             found.insert(path, File { stamp, package, taken: examined.map(drop) });
         }
-        *self.seen() = found;
+        let same = {
+            let mut seen = self.seen();
+            let same = seen.len() == found.len()
+                && seen.iter().all(|(path, file)| found.get(path).is_some_and(|f| f.stamp == file.stamp));
+            *seen = found;
+            same
+        };
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        !same || !same_keys
     }
 
     fn usable(&self, fits: impl Fn(&Package) -> bool) -> Option<Package> {

@@ -182,6 +182,12 @@ impl Standing {
         now.0 >= self.retry_at || self.retry_at.saturating_sub(now.0) > RETRY_MAX
     }
 
+    /// Whether it stays as it is until something from outside changes: nothing is under way, and nothing waits for its time.
+    pub fn is_still(&self) -> bool {
+        let well = self.extension.as_ref().is_none_or(|e| e.state == ExtensionState::Succeeded);
+        self.order.is_none() && well && self.offboarded.as_ref().is_none_or(|off| off.done)
+    }
+
     /// Closes the difference between what is and what should be, by at most one order.
     pub fn reconcile(&mut self, wish: &Wish, now: Micros) {
         if let Some(off) = &self.offboarded {

@@ -141,8 +141,9 @@ impl Connect {
                 let before = e.runs.clone();
                 let heard = e.runs.hear(&run);
                 if heard != Run::Twin(false) {
-                    e.changed |= e.facts != facts;
-                    e.facts = facts;
+                    if e.facts != facts {
+                        (e.facts, e.changed, e.at_rest) = (facts, true, None);
+                    }
                     e.connector_version =
                         request.connector_version.chars().filter(|c| !c.is_control()).take(40).collect();
                     e.power = Some(if request.power_state == "Stopping" {

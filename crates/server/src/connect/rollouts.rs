@@ -78,7 +78,7 @@ pub enum RolloutDeed {
 }
 
 /// The newest roll-out and who begins now.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Offer {
     rollout: Option<Rollout>,
     admitted: BTreeSet<MachineId>,
@@ -244,7 +244,7 @@ impl Connect {
     /// Moves the newest roll-out on, and says who begins.
     pub(super) async fn rollout_step(&self) -> Result<(), ConnectError> {
         let Some((mut rollout, revision)) = self.rollouts_stored("", 1).await?.pop() else {
-            *self.offer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+            self.offer_put(Offer::default());
             return Ok(());
         };
         let now = self.now();
@@ -284,9 +284,16 @@ impl Connect {
             return Ok(());
         }
         let admitted = if rollout.ring == before.ring { chosen(&waiting, decided.begin) } else { BTreeSet::new() };
-        *self.offer.lock().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Offer { rollout: Some(rollout), admitted });
+        self.offer_put(Offer { rollout: Some(rollout), admitted });
         Ok(())
+    }
+
+    fn offer_put(&self, offer: Offer) {
+        let mut held = self.offer.lock().unwrap_or_else(PoisonError::into_inner);
+        if **held != offer {
+            *held = Arc::new(offer);
+            self.ground_moved();
+        }
     }
 
     /// The package that a machine gets.

@@ -58,6 +58,7 @@ fn read(seal: &Sealer, row: &AnyRow) -> Result<(ConnectorId, Entry), ConnectErro
         heard: None,
         beats: false,
         changed: false,
+        at_rest: None,
         news: std::sync::Arc::default(),
     };
     Ok((ConnectorId::new(text("id")?).map_err(|_| ConnectError::Stored("connector id"))?, entry))

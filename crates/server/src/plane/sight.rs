@@ -21,6 +21,16 @@ pub struct Sight {
     exclusions: Vec<Exclusion>,
 }
 
+impl Sight {
+    /// Whether another one says the same of every machine.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.plans == other.plans
+            && self.overrides == other.overrides
+            && self.integration == other.integration
+            && self.exclusions == other.exclusions
+    }
+}
+
 /// What a machine should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
