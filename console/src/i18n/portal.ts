@@ -231,6 +231,7 @@ export const exportsPage = {
   files: 'files below exports/ of the data folder',
   state: 'State',
   working: 'works',
+  untried: 'not tried yet',
   paused: 'paused',
   failing: 'fails',
   enabled: 'It works',

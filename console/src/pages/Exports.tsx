@@ -32,11 +32,9 @@ type Asking = { what: 'edit'; of: Export | null } | { what: 'replay' | 'delete';
 
 function StateTag({ of }: { of: Export }) {
   if (!of.enabled) return <Tag>{t('exportsPage.paused')}</Tag>;
-  return of.status.lastError ? (
-    <Tag tone="bad">{t('exportsPage.failing')}</Tag>
-  ) : (
-    <Tag tone="good">{t('exportsPage.working')}</Tag>
-  );
+  if (of.status.lastError) return <Tag tone="bad">{t('exportsPage.failing')}</Tag>;
+  if (!of.status.lastDelivered) return <Tag>{t('exportsPage.untried')}</Tag>;
+  return <Tag tone="good">{t('exportsPage.working')}</Tag>;
 }
 
 /** Where alerts, recommendations and findings are sent on to, and how that goes. */

@@ -575,6 +575,15 @@ impl Connect {
         done.map(drop).map_err(|_| ConnectError::Unknown("extension"))
     }
 
+    /// A machine was moved to another subscription or group: its extension is deployed anew there, where it is wanted.
+    pub async fn moved(&self, machine: &MachineId) -> Result<(), ConnectError> {
+        match self.mark(machine, |standing, _| standing.moved()).await {
+            // Nothing is on a machine without a connector.
+            Err(ConnectError::Unknown(_)) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Off-boards a machine: everything of ours goes from it, and nothing comes back by itself.
     pub async fn offboard(&self, machine: &MachineId, who: &str) -> Result<(), ConnectError> {
         self.mark(machine, |standing, now| standing.offboard(who, now)).await

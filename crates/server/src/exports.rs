@@ -65,6 +65,9 @@ pub enum ExportError {
     /// Machines could not be read.
     #[error(transparent)]
     Plane(#[from] PlaneError),
+    /// Health of machines could not be read.
+    #[error(transparent)]
+    Health(#[from] crate::health::HealthError),
     /// Recommendations could not be judged.
     #[error(transparent)]
     Recommend(#[from] RecommendError),
@@ -328,6 +331,11 @@ fn wait(attempts: i64) -> i64 {
     1_i64.checked_shl(u32::try_from(attempts.clamp(1, 20) - 1).unwrap_or(0)).unwrap_or(WAIT_MAX).min(WAIT_MAX)
 }
 
+/// A receiver's words, bounded.
+fn cut(words: &str) -> String {
+    words.chars().take(300).collect()
+}
+
 fn check(new: &ExportNew) -> Result<(), ExportError> {
     let refuse = |words: &str| Err(ExportError::Value(words.to_owned()));
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -432,6 +440,10 @@ impl Exports {
     /// Makes one. It begins with what changes from now on; a snapshot begins at once.
     pub async fn create(&self, new: &ExportNew, who: &str, now: Micros) -> Result<Export, ExportError> {
         check(new)?;
+        if new.kind == Kind::Object && self.shared.config.object_store.is_none() {
+            let words = "no object store is configured: see `[lake.object_store]` in docs/reference/server-config.md";
+            return Err(ExportError::Value(words.to_owned()));
+        }
         if new.kind == Kind::Webhook && new.secret.is_none() {
             return Err(ExportError::Value("a webhook needs a `secret` of 16 to 256 characters".to_owned()));
         }
@@ -551,7 +563,22 @@ impl Exports {
             host_id: String::new(),
             data: serde_json::json!({ "test": true }),
         };
-        self.give(&stored, &[record], now).await.map_err(ExportError::Refused)
+        let given = self.give(&stored, &[record], now).await;
+        // What a test found is how the export is, until the next delivery says otherwise.
+        let error = match &given {
+            Ok(()) => None,
+            Err(words) => Some(self.columns().put(columns::EXPORT_ERROR, &cut(words))?),
+        };
+        let mut tx = self.shared.db.write().await?;
+        sqlx::query("UPDATE exports_target SET last_error = $1 WHERE tenant_id = $2 AND id = $3 AND revision = $4")
+            .bind(error)
+            .bind(self.shared.tenant.as_str())
+            .bind(stored.view.id.clone())
+            .bind(stored.revision)
+            .execute(tx.conn())
+            .await?;
+        tx.commit().await?;
+        given.map_err(ExportError::Refused)
     }
 
     async fn give(&self, stored: &Stored, records: &[Record], now: Micros) -> Result<(), String> {
@@ -669,7 +696,7 @@ impl Exports {
     async fn failed(&self, stored: &Stored, words: &str, now: Micros) -> Result<(), ExportError> {
         tracing::warn!(export = %stored.view.name, "a receiver did not take a batch; it will be tried again");
         let attempts = stored.attempts + 1;
-        let words: String = words.chars().take(300).collect();
+        let words = cut(words);
         let mut tx = self.shared.db.write().await?;
         sqlx::query(
             "UPDATE exports_target SET last_error = $1, attempts = $2, next_attempt = $3 \

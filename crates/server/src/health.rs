@@ -7,6 +7,8 @@
 pub mod judge;
 mod store;
 
+pub(crate) use store::kept;
+
 use crate::access::Sees;
 use crate::connect::Connect;
 use crate::db::DbError;

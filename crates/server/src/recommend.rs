@@ -9,7 +9,7 @@ mod fix;
 pub mod judge;
 mod states;
 
-pub use exempt::{Category, Exemption, ExemptionNew};
+pub use exempt::{Category, Exemption, ExemptionNew, follow};
 pub use fix::{FIX_MACHINES_MAX, Fixed};
 pub use judge::{Finding, Key, State};
 pub use states::{StateChange, Told};

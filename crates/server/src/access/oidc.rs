@@ -10,7 +10,7 @@ use crate::identity::{SignInError, SignedIn};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt as _;
-use garrison_model::{Micros, Role, UserId};
+use garrison_model::{Micros, Role, TenantId, UserId};
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreProviderMetadata};
 use openidconnect::{
     AuthorizationCode, ClientId, ClientSecret, CsrfToken, HttpRequest, HttpResponse, IssuerUrl, Nonce,
@@ -48,7 +48,7 @@ pub struct OidcSettings {
     pub domains: Vec<String>,
     /// Claim that roles are mapped from.
     pub role_claim: String,
-    /// Values of the claim, and the roles they give on the tenant.
+    /// Values of the claim, and the roles they give on the first tenant, or (`TENANT/ROLE`) on another one.
     pub roles: BTreeMap<String, String>,
     /// Role of everybody who may sign in.
     pub default_role: Option<String>,
@@ -175,7 +175,7 @@ pub struct Oidc {
 }
 
 /// Roles of an account by its claims, and whether it may sign in at all. Pure.
-fn roles_of(settings: &OidcSettings, claims: &Value) -> Result<Vec<String>, &'static str> {
+fn roles_of(settings: &OidcSettings, claims: &Value) -> Result<Vec<(TenantId, String)>, &'static str> {
     if !settings.domains.is_empty() {
         let email = claims.get("email").and_then(Value::as_str).unwrap_or_default();
         let domain = email.rsplit_once('@').map(|(_, domain)| domain).unwrap_or_default();
@@ -192,10 +192,20 @@ fn roles_of(settings: &OidcSettings, claims: &Value) -> Result<Vec<String>, &'st
         _ => Vec::new(),
     };
     let mapped = settings.roles.iter().filter(|(value, _)| held.contains(&value.as_str())).map(|(_, role)| role);
-    let mut roles: Vec<String> = mapped.chain(&settings.default_role).cloned().collect();
+    let mut roles: Vec<_> = mapped.chain(&settings.default_role).filter_map(|text| role_read(text).ok()).collect();
     roles.sort();
     roles.dedup();
     if roles.is_empty() { Err("none of the account's groups has a role here") } else { Ok(roles) }
+}
+
+/// Reads `ROLE` (on the first tenant) or `TENANT/ROLE`.
+pub fn role_read(text: &str) -> Result<(TenantId, String), &'static str> {
+    let (tenant, role) = text.split_once('/').map_or((None, text), |(tenant, role)| (Some(tenant), role));
+    let tenant = tenant.map_or_else(|| Ok(TenantId::first()), TenantId::new);
+    match tenant {
+        Ok(tenant) if !role.is_empty() && !role.contains('/') => Ok((tenant, role.to_owned())),
+        _ => Err("must be a role, or TENANT/ROLE"),
+    }
 }
 
 /// The name of a new user.
@@ -402,7 +412,7 @@ impl Access {
         let id = UserId::new(user.clone()).map_err(|_| AccessError::Stored("user"))?;
         // What the provider does not say any more is taken away, also from somebody who is refused now.
         let given = roles.as_ref().map(Vec::as_slice).unwrap_or_default();
-        store::oidc_roles_set(tx.conn(), &self.tenant, &id, given, now).await?;
+        store::oidc_roles_set(tx.conn(), &id, given, now).await?;
         tx.commit().await?;
         self.changed();
         roles.map_err(OidcError::Refused)?;
@@ -433,6 +443,16 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_of_the_first_tenant_unless_it_says_another() {
+        let read = |text: &str| role_read(text).ok().map(|(tenant, role)| (tenant.to_string(), role));
+        assert_eq!(read("analyst"), Some(("default".to_owned(), "analyst".to_owned())));
+        assert_eq!(read("branch/analyst"), Some(("branch".to_owned(), "analyst".to_owned())));
+        for wrong in ["", "/analyst", "branch/", "a/b/c", "No Such/reader"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn roles_come_from_claims_and_domains() {
         let settings = OidcSettings {
             domains: vec!["example.org".to_owned()],
@@ -453,7 +473,7 @@ mod tests {
             (&open, json!({}), Some(vec!["reader"])),
             (&open, json!({"groups": ["soc"]}), Some(vec!["analyst", "reader"])),
         ] {
-            let expected = expected.map(|all| all.into_iter().map(str::to_owned).collect::<Vec<_>>());
+            let expected = expected.map(|all| all.into_iter().map(|role| role_read(role).unwrap()).collect::<Vec<_>>());
             assert_eq!(roles_of(settings, &claims).ok(), expected, "{claims}");
         }
     }

@@ -251,20 +251,15 @@ impl Access {
 /// Replaces what sign-ins through a provider gave to a user.
 pub(crate) async fn oidc_roles_set(
     connection: &mut AnyConnection,
-    tenant: &TenantId,
     user: &UserId,
-    roles: &[String],
+    roles: &[(TenantId, String)],
     now: Micros,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM access_assignments WHERE tenant_id = $1 AND principal_kind = 'User' AND principal = $2 AND \
-         source = 'Oidc'",
-    )
-    .bind(tenant.as_str())
-    .bind(user.as_str().to_owned())
-    .execute(&mut *connection)
-    .await?;
-    for role in roles {
+    sqlx::query("DELETE FROM access_assignments WHERE principal_kind = 'User' AND principal = $1 AND source = 'Oidc'")
+        .bind(user.as_str().to_owned())
+        .execute(&mut *connection)
+        .await?;
+    for (tenant, role) in roles {
         insert(connection, tenant, ("User", user.as_str()), role, ("Tenant", ""), "Oidc", now, "sign-in").await?;
     }
     Ok(())

@@ -95,6 +95,8 @@ pub async fn leaving_post(
     }
     let mut change = api.shared.plane.change(&api.shared.tenant, &who.name, now).await?;
     change.machine_delete(&id).await?;
+    let failed = crate::db::DbError::from;
+    crate::recommend::follow(change.conn(), &api.shared.tenant, &machine.resource_id, None).await.map_err(failed)?;
     change.commit().await?;
     Ok(Json(view))
 }

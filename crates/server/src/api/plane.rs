@@ -5,12 +5,14 @@ use super::cursor::Cursor;
 use super::extract::{Body, Query, limit, one};
 use super::problem::{ApiError, Kind};
 use crate::access::Sees;
+use crate::db::DbError;
 use crate::health::HealthFilter;
 use crate::identity::Principal;
 use crate::plane::fleet_file::{Applied, FleetFile};
 use crate::plane::{
     BulkChange, BulkPreview, Coverage, Exclusion, ExclusionNew, MachineFilter, PlanLine, Plane, SubscriptionNew,
 };
+use crate::recommend;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -408,13 +410,18 @@ pub async fn machine_patch(
     }
     let machine = change!(api, who, |c| {
         if let Some(to) = &body.resource_id {
+            let from = c.machine(&id).await?.resource_id;
             c.machine_move(&id, to).await?;
+            recommend::follow(c.conn(), &api.shared.tenant, &from, Some(to)).await.map_err(DbError::from)?;
         }
         if let Some(tags) = &body.tags {
             c.machine_tags(&id, tags).await?;
         }
         c.machine(&id).await?
     });
+    if body.resource_id.is_some() {
+        api.connect.moved(&id).await?;
+    }
     Ok(Json(machine))
 }
 
@@ -427,7 +434,11 @@ pub async fn machine_delete(
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let id: MachineId = part(&id)?;
-    change!(api, who, |c| c.machine_delete(&id).await?);
+    change!(api, who, |c| {
+        let from = c.machine(&id).await?.resource_id;
+        c.machine_delete(&id).await?;
+        recommend::follow(c.conn(), &api.shared.tenant, &from, None).await.map_err(DbError::from)?;
+    });
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,7 +1,7 @@
 //! The section `oidc` of the configuration.
 
 use super::reader::Reader;
-use crate::access::oidc::{OidcSettings, issuer_check};
+use crate::access::oidc::{OidcSettings, issuer_check, role_read};
 
 pub(super) fn read(reader: &mut Reader, into: &mut Option<OidcSettings>) {
     reader.section("oidc", |r| {
@@ -44,6 +44,9 @@ pub(super) fn read(reader: &mut Reader, into: &mut Option<OidcSettings>) {
             all.scopes = scopes;
         }
         for (value, role) in r.pairs("roles") {
+            if let Err(what) = role_read(&role) {
+                r.problem("roles", what);
+            }
             all.roles.insert(value, role);
         }
         if all.roles.is_empty() && all.default_role.is_none() {

@@ -182,6 +182,11 @@ impl Standing {
         now.0 >= self.retry_at || self.retry_at.saturating_sub(now.0) > RETRY_MAX
     }
 
+    /// The machine lies elsewhere: what is on it is deployed anew there. A connector that finds it well has nothing to fetch.
+    pub fn moved(&mut self) {
+        self.settled = None;
+    }
+
     /// Whether it stays as it is until something from outside changes: nothing is under way, and nothing waits for its time.
     pub fn is_still(&self) -> bool {
         let well = self.extension.as_ref().is_none_or(|e| e.state == ExtensionState::Succeeded);

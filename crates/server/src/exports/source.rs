@@ -1,11 +1,12 @@
 //! Where records come from: one function a kind. Each gives what comes after a place (time, id), oldest first.
 
 use super::{ExportError, Exports, Record, What};
+use crate::health::judge::Judged;
 use crate::incidents::AlertFilter;
 use crate::incidents::list::Sort;
 use crate::recommend::State;
 use crate::shared::rfc3339;
-use garrison_model::{ExtensionState, Micros, Severity};
+use garrison_model::{ExtensionState, HealthState, Machine, Micros, Severity};
 use serde_json::json;
 
 /// A place in the stream of one kind: microseconds and id of the last record.
@@ -14,6 +15,29 @@ pub type Place = (i64, String);
 /// Microseconds of a time that the API wrote.
 fn micros(time: &str) -> i64 {
     time.parse::<jiff::Timestamp>().map_or(0, |t| t.as_microsecond())
+}
+
+/// What a machine's health became.
+fn health_record(m: &Machine, judged: &Judged, since: Micros, subject: String) -> Record {
+    let is_ill = judged.state == HealthState::Unhealthy;
+    let first = judged.findings.first();
+    Record {
+        id: format!("{subject}@{}", since.0),
+        what: What::Findings,
+        at: since.0,
+        time: rfc3339(since),
+        snapshot: false,
+        severity: if is_ill { Severity::Medium } else { Severity::Informational },
+        rule: first.map_or_else(|| "health".to_owned(), |f| format!("health-{}", f.code)),
+        title: format!("{} is {}", m.name, judged.state),
+        text: first.map_or_else(String::new, |f| f.message.clone()),
+        status: if is_ill { "New" } else { "Resolved" }.to_owned(),
+        host: m.name.to_string(),
+        host_id: m.id.to_string(),
+        data: json!({"machineId": m.id, "resourceId": m.resource_id, "health": judged.state,
+            "findings": judged.findings}),
+        subject,
+    }
 }
 
 impl Exports {
@@ -73,16 +97,25 @@ impl Exports {
         Ok(records.take_while(|r| r.at < before).collect())
     }
 
-    /// Extensions that failed, with code, words and what to do.
+    /// Extensions that failed, with code, words and what to do; and machines whose health became another one, well again
+    /// among them.
     async fn findings(&self, after: &Place, before: i64, limit: usize) -> Result<Vec<Record>, ExportError> {
         let shared = &self.shared;
+        let book = crate::health::kept(&shared.db, &shared.tenant).await?;
         let mut found = Vec::new();
         shared
             .plane
             .machines_walk(&shared.tenant, crate::now(), |m| {
+                let comes = |at: i64, subject: &String| at < before && (at, subject) > (after.0, &after.1);
+                if let Some((judged, since)) = book.get(&m.id) {
+                    let subject = format!("{}/health", m.id);
+                    if comes(since.0, &subject) {
+                        found.push(health_record(&m, judged, *since, subject));
+                    }
+                }
                 for e in m.extensions.iter().filter(|e| e.state == ExtensionState::Failed) {
                     let (at, subject) = (micros(&e.updated_time), format!("{}/{}", m.id, e.name));
-                    if at >= before || (at, &subject) <= (after.0, &after.1) {
+                    if !comes(at, &subject) {
                         continue;
                     }
                     found.push(Record {

@@ -29,6 +29,15 @@ pub(super) async fn load(db: &Db, tenant: &TenantId) -> Result<Book, HealthError
     Ok(book)
 }
 
+/// How machines are, as it was last written down, and since when.
+pub(crate) async fn kept(
+    db: &Db,
+    tenant: &TenantId,
+) -> Result<std::collections::HashMap<MachineId, (Judged, Micros)>, HealthError> {
+    let book = load(db, tenant).await?;
+    Ok(book.machines.into_iter().map(|(id, kept)| (id, (kept.judged, kept.since))).collect())
+}
+
 pub(super) async fn save(
     db: &Db,
     tenant: &TenantId,

@@ -57,8 +57,10 @@ pub fn steps(facts: &LeavingFacts) -> Vec<LeavingStep> {
         }
         (None, false) => (true, "it has no connector, and no sensor that may write".to_owned()),
     };
-    let silent = !matches!(facts.state, ConnectionState::Connected);
-    let identity = if silent {
+    let silent = !matches!(facts.state, ConnectionState::Connected) || !facts.has_connector;
+    let identity = if !facts.has_connector {
+        "no identity of a connector is worth anything here".to_owned()
+    } else if silent {
         "its connector is not heard of any more; its identity here ends when it leaves".to_owned()
     } else {
         "its connector is still heard of under its identity here; it is done 15 minutes after the last heartbeat"
@@ -72,7 +74,7 @@ pub fn steps(facts: &LeavingFacts) -> Vec<LeavingStep> {
             !facts.to_itself,
             "It goes to another tenant",
             if facts.to_itself {
-                "this is its tenant; move it with `garrison machine move M --to RESOURCE-ID`".to_owned()
+                "this is its tenant; move it with `garrison machine move MACHINE RESOURCE-ID`".to_owned()
             } else {
                 "its plan and hours here end when it leaves".to_owned()
             },

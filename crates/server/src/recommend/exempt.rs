@@ -6,10 +6,10 @@ use crate::access::Sees;
 use crate::db::{Sealer, columns};
 use crate::plane::MachineFilter;
 use crate::shared::rfc3339;
-use garrison_model::{Micros, Scope};
+use garrison_model::{Micros, ResourceId, Scope, TenantId};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
 
 /// Exemptions of one subscription (behaviour: 5,000 resources).
 const EXEMPTIONS_MAX: i64 = 5_000;
@@ -191,4 +191,29 @@ impl Recommend {
             .await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// In a change of the plane: an exemption of one machine goes with it to its new place, or ends with it.
+pub async fn follow(
+    connection: &mut AnyConnection,
+    tenant: &TenantId,
+    from: &ResourceId,
+    to: Option<&ResourceId>,
+) -> Result<(), sqlx::Error> {
+    let scope = from.to_string().to_ascii_lowercase();
+    match to {
+        Some(to) => sqlx::query(
+            "UPDATE recommend_exemptions SET scope = $3, subscription_id = $4 WHERE tenant_id = $1 AND lower(scope) = $2",
+        )
+        .bind(tenant.as_str().to_owned())
+        .bind(scope)
+        .bind(to.to_string())
+        .bind(to.subscription.as_str().to_owned()),
+        None => sqlx::query("DELETE FROM recommend_exemptions WHERE tenant_id = $1 AND lower(scope) = $2")
+            .bind(tenant.as_str().to_owned())
+            .bind(scope),
+    }
+    .execute(connection)
+    .await
+    .map(drop)
 }

@@ -169,6 +169,114 @@ async fn machines_are_connected_and_ordered_on_postgresql() {
     contract(TestServer::start_with(|c| c.database_url = Some(postgres.url())).await.unwrap()).await;
 }
 
+async fn call(s: &Server, method: reqwest::Method, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let request = reqwest::Client::new().request(method, format!("{}/api/v1{path}", s.http_url()));
+    let request = request.bearer_auth(s.shared.identity.local_token());
+    let answer = if body.is_null() { request.send() } else { request.json(&body).send() }.await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}
+
+/// Moved to another subscription: the extension is deployed anew there, the device and what was said of the machine stay.
+/// Gone to another tenant: each step is open until it is done, and nothing is left that the other one sees.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_moves_within_its_tenant_and_to_another_one() {
+    use reqwest::Method;
+    use serde_json::{Value, json};
+    let server = TestServer::start().await.unwrap();
+    lay_package(&server, "garrison-sensor-1.0.0-x64.tar.zst", b"any bytes");
+    let (gateway, s) = (server.gateway().to_string(), &server.server);
+    let prod = subscription(s, Some(Plan::P2)).await;
+    let (status, made) =
+        call(s, Method::POST, "/subscriptions", json!({"name": "Other", "location": "westeurope"})).await;
+    assert_eq!(status, 201, "{made}");
+    let other: SubscriptionId = made["id"].as_str().unwrap().parse().unwrap();
+    plan_set(s, &other, Plan::P1).await;
+    let new = ConnectorTokenNew {
+        name: "t".into(),
+        expires_hours: 1,
+        uses: 1,
+        subscription: Some(prod.clone()),
+        ..ConnectorTokenNew::default()
+    };
+    let token = s.connect.token_create(&new, garrison_server::now()).await.unwrap().0;
+    let mut web = FakeConnector::enrol(&gateway, &token, "web").await.unwrap();
+    let answer = web.report(0, 60, None).await;
+    assert_eq!(web.opened(&answer).generation, 1);
+    let ask = v1::SensorTokenRequest { generation: 1 };
+    let token = web.client.sensor_token(ask).await.unwrap().into_inner();
+    let sensor = garrison_testkit::enrol(server.gateway(), &token.token, "web").await.unwrap();
+    web.report(1, 0, Some(done(1, "1.0.0"))).await;
+    let before = machines(s).await.remove(0);
+    let id = before.id.clone();
+    let exempt = "/recommendations/edr-configuration/exemptions";
+    let body = json!({"scope": before.resource_id, "category": "Waiver", "reason": "known"});
+    let (status, answer) = call(s, Method::POST, exempt, body).await;
+    assert_eq!(status, 201, "{answer}");
+
+    let to = before.resource_id.to_string().replace(prod.as_str(), other.as_str());
+    let path = format!("/machines/{id}");
+    let (status, moved) = call(s, Method::PATCH, &path, json!({"resourceId": to})).await;
+    assert_eq!((status, &moved["resourceId"]), (200, &json!(to)), "{moved}");
+    // Asked until the server has seen that it lies elsewhere: the order comes once, under the new subscription.
+    let mut again = None;
+    for _ in 0..60 {
+        let answer = web.report(1, 5, Some(done(1, "1.0.0"))).await;
+        if !answer.orders.is_empty() {
+            again = Some(web.opened(&answer));
+            break;
+        }
+    }
+    let again = again.expect("the extension is not deployed anew");
+    assert_eq!((again.generation, again.deed.as_str()), (2, "install"));
+    web.report(2, 0, Some(done(2, "1.0.0"))).await;
+    assert!(web.report(2, 0, Some(done(2, "1.0.0"))).await.orders.is_empty());
+    let after = machines(s).await.remove(0);
+    assert_eq!((after.id, after.device_id), (id.clone(), Some(sensor.device.clone())));
+    assert_eq!(after.extensions[0].state, ExtensionState::Succeeded);
+    assert!(s.shared.fleet.device(&sensor.device).is_some_and(|d| !d.revoked));
+    let history = s.connect.history(&id).await.unwrap();
+    assert_eq!(history.iter().filter(|l| l.state == "Succeeded").count(), 2, "{history:?}");
+    let (_, exemptions) = call(s, Method::GET, exempt, Value::Null).await;
+    assert_eq!(exemptions["items"][0]["scope"], json!(to), "{exemptions}");
+
+    // To another tenant: off-boarded first.
+    let (acme, uk) = (garrison_model::TenantId::new("acme").unwrap(), garrison_model::Geography::new("UK").unwrap());
+    let house = s.houses.make(&acme, &uk, "test").await.unwrap().unwrap();
+    s.connect.flush().await.unwrap();
+    let leaving = format!("{path}/leaving?toTenant=acme");
+    let open = async || {
+        let (_, view) = call(s, Method::GET, &leaving, Value::Null).await;
+        let steps = view["steps"].as_array().unwrap().iter().filter(|step| step["done"] == false);
+        steps.map(|step| step["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(open().await, ["OffBoarded", "OldIdentity"]);
+    assert_eq!(call(s, Method::POST, &leaving, json!({})).await.0, 409);
+    s.connect.offboard(&id, "test").await.unwrap();
+    assert_eq!(open().await, ["OffBoarded", "OldIdentity"], "it was told, and has not said so");
+    let answer = web.report(2, 60, Some(done(2, "1.0.0"))).await;
+    assert_eq!(web.opened(&answer).deed, "offboard");
+    assert_eq!(web.report(3, 0, Some(done(3, ""))).await.verdict, "farewell");
+    assert_eq!(open().await, Vec::<String>::new());
+    assert_eq!(call(s, Method::POST, &leaving, json!({})).await.0, 200);
+    assert!(machines(s).await.is_empty());
+    assert!(call(s, Method::GET, exempt, Value::Null).await.1["items"].as_array().unwrap().is_empty());
+    // There it is another machine, and the device stays behind.
+    let new = ConnectorTokenNew { name: "t".into(), expires_hours: 1, uses: 1, ..ConnectorTokenNew::default() };
+    let mut change = house.shared.plane.change(&acme, "test", garrison_server::now()).await.unwrap();
+    let there =
+        SubscriptionNew { id: None, name: "there".into(), location: "uksouth".into(), tags: Default::default() };
+    change.subscription_put(&there).await.unwrap();
+    change.commit().await.unwrap();
+    let token = house.connect.token_create(&new, garrison_server::now()).await.unwrap().0;
+    let there = FakeConnector::enrol(&gateway, &token, "web").await.unwrap();
+    assert_eq!(there.answer.tenant_id, "acme");
+    assert!(house.shared.fleet.device(&sensor.device).is_none() && house.shared.fleet.count() == 0);
+    assert!(s.shared.fleet.device(&sensor.device).is_some(), "its data is kept here for its time");
+    assert!(machines(s).await.is_empty());
+    server.stop().await.unwrap();
+}
+
 #[path = "connect_faults.rs"]
 mod faults;
 #[path = "health.rs"]

@@ -124,6 +124,7 @@ async fn people_of_a_provider_sign_in_with_the_roles_of_their_groups() {
         "ann": person("ann@example.org", json!(["soc", "x"])),
         "eve": person("eve@elsewhere.example", json!(["soc"])),
         "joe": person("joe@example.org", json!([])),
+        "tom": person("tom@example.org", json!(["soc-uk"])),
     });
     let Some(provider) = start(&people) else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -136,7 +137,10 @@ async fn people_of_a_provider_sign_in_with_the_roles_of_their_groups() {
         client_secret_file: Some(secret.clone()),
         domains: vec!["example.org".to_owned()],
         role_claim: "groups".to_owned(),
-        roles: BTreeMap::from([("soc".to_owned(), "analyst".to_owned())]),
+        roles: BTreeMap::from([
+            ("soc".to_owned(), "analyst".to_owned()),
+            ("soc-uk".to_owned(), "branch/reader".to_owned()),
+        ]),
         scopes: vec!["email".to_owned(), "groups".to_owned()],
         ..OidcSettings::default()
     };
@@ -193,6 +197,19 @@ async fn people_of_a_provider_sign_in_with_the_roles_of_their_groups() {
     let users = server.server.shared.identity.user_list().await.unwrap();
     let names: Vec<&str> = users.iter().map(|u| u.name.as_str()).collect();
     assert_eq!(names, ["admin", "ann@example.org"]);
+
+    // A group may have its role in another tenant: its people find themselves there, and nothing in the first one.
+    let (branch, uk) =
+        (garrison_model::TenantId::new("branch").unwrap(), garrison_model::Geography::new("UK").unwrap());
+    assert!(server.server.houses.make(&branch, &uk, "test").await.unwrap().is_some());
+    let mut tom = Browser::new();
+    tom.visit(&format!("{}/as/tom", provider.issuer)).await;
+    let back = tom.leave(&url).await;
+    assert_eq!(tom.visit(&back).await.0, 303);
+    let (_, _, tenants) = tom.visit(&format!("{url}/api/v1/tenants")).await;
+    let tenants: Value = serde_json::from_str(&tenants).unwrap();
+    assert_eq!((tenants["total"].as_i64(), &tenants["items"][0]["id"]), (Some(1), &json!("branch")), "{tenants}");
+    assert_eq!(tom.visit(&format!("{url}/api/v1/devices")).await.0, 200);
 
     // A wrong secret is told in the log, not to the browser.
     Browser::new().visit(&format!("{}/as/ann", provider.issuer)).await;
