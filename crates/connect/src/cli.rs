@@ -347,7 +347,7 @@ fn status(layout: &Layout) -> Exit {
     };
     let clone = binding::differ(&identity.binding, &host::binding_of(layout));
     let value = json!({"connector": identity.connector, "tenant": identity.tenant, "resourceId": identity.resource_id,
-        "servers": identity.servers, "certificateEnds": identity.not_after, "isClone": clone,
+        "servers": identity.servers, "certificateEnds": crate::rfc3339(identity.not_after), "isClone": clone,
         "order": journal.work, "installed": journal.installed});
     match serde_json::to_string_pretty(&value) {
         Ok(text) => println!("{text}"),

@@ -111,11 +111,18 @@ async fn ask(layout: &Layout, wanted: &Pending, bound: v1::Binding) -> Result<Id
 
 /// Whether nobody answers or the wrong one does.
 pub fn connect_error(server: &str, error: &TlsError) -> EnrolError {
-    let why = words(error);
+    // The address is in our own words already.
+    let why = std::error::Error::source(error).map_or_else(|| words(error), words);
     let server = server.to_owned();
     match error {
         TlsError::Connect { .. } if why.contains("invalid peer certificate") => {
             EnrolError::WrongServer { server, why: "its certificate is not under the pinned CA".to_owned() }
+        }
+        // As rustls says of bytes that are none of TLS, such as an answer of HTTP.
+        TlsError::Connect { .. } if why.contains("InvalidContentType") => {
+            let why =
+                "what answers there speaks no TLS, so it is no gateway; name the gateway's port, not the console's";
+            EnrolError::Unreachable { server, why: why.to_owned() }
         }
         TlsError::Connect { .. } => EnrolError::Unreachable { server, why },
         _ => EnrolError::Failed(why),

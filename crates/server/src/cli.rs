@@ -32,7 +32,9 @@ mod tree;
 mod usage;
 
 pub use client::{CliError, Client, query};
+pub(crate) use output::short_time;
 pub use output::{Format, Printer, clean};
+pub(crate) use subscription::find as subscription_find;
 pub use tree::render as render_tree;
 
 use clap::{Args, Subcommand};

@@ -438,7 +438,8 @@ impl Connect {
         Ok(())
     }
 
-    async fn packages_look(&self) {
+    /// Looks at the folder of packages.
+    pub async fn packages_look(&self) {
         let packages = Arc::clone(&self.packages);
         // A look that fails leaves what was seen before.
         if let Ok(true) = tokio::task::spawn_blocking(move || packages.look()).await {
@@ -584,9 +585,20 @@ impl Connect {
         }
     }
 
-    /// Off-boards a machine: everything of ours goes from it, and nothing comes back by itself.
-    pub async fn offboard(&self, machine: &MachineId, who: &str) -> Result<(), ConnectError> {
-        self.mark(machine, |standing, now| standing.offboard(who, now)).await
+    /// Off-boards a machine: everything of ours goes from it, and nothing comes back by itself. True where it had said
+    /// already that everything is gone.
+    pub async fn offboard(&self, machine: &MachineId, who: &str) -> Result<bool, ConnectError> {
+        match self.mark(machine, |standing, now| standing.offboard(who, now)).await {
+            Ok(()) => Ok(false),
+            Err(ConnectError::Unknown(_)) if self.has_left(machine) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a machine was off-boarded and has gone.
+    fn has_left(&self, machine: &MachineId) -> bool {
+        let entries = self.entries();
+        entries.values().any(|e| e.machine == *machine && e.revoked.is_some() && e.standing.is_gone())
     }
 
     /// Lets the plan count again on a machine that was off-boarded. One whose connector has left gets its sensor when it

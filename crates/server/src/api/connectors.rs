@@ -107,17 +107,26 @@ pub async fn extension_delete(
     Ok(StatusCode::ACCEPTED)
 }
 
+/// How the off-boarding of a machine stands.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineOffBoarding {
+    /// Whether the machine had said already that everything is gone; otherwise it was told to now, or before.
+    pub done: bool,
+}
+
 /// Off-boards a machine: the sensor and the connector's state go from it, and nothing is deployed on it again by
-/// itself.
+/// itself. One that is off-boarded stays so.
 #[utoipa::path(post, path = "/machines/{id}/offboard", tag = "connectors", params(("id" = String, Path,)),
-    responses((status = 202), (status = 404, body = Problem)))]
+    responses((status = 200, body = MachineOffBoarding), (status = 202, body = MachineOffBoarding),
+    (status = 404, body = Problem)))]
 pub async fn machine_offboard(
     State(api): State<Api>,
     Extension(who): Extension<Principal>,
     Id(id): Id<MachineId>,
-) -> Result<StatusCode, ApiError> {
-    api.connect.offboard(&id, &who.name).await?;
-    Ok(StatusCode::ACCEPTED)
+) -> Result<(StatusCode, Json<MachineOffBoarding>), ApiError> {
+    let done = api.connect.offboard(&id, &who.name).await?;
+    Ok((if done { StatusCode::OK } else { StatusCode::ACCEPTED }, Json(MachineOffBoarding { done })))
 }
 
 /// Takes an off-boarding back: the plan counts again on this machine.
@@ -147,6 +156,8 @@ pub async fn tenant_off_board(
 /// Packages of the sensor, newest first, with those that are refused.
 #[utoipa::path(get, path = "/packages", tag = "connectors", responses((status = 200, body = Page<PackageRecord>)))]
 pub async fn package_list(State(api): State<Api>) -> Result<Json<Page<PackageRecord>>, ApiError> {
+    // Who has just added one asks for it.
+    api.connect.packages_look().await;
     let items = api.connect.packages().list();
     Ok(Json(Page { total: Some(items.len() as i64), items, next_cursor: None }))
 }

@@ -10,7 +10,8 @@ use crate::health::HealthFilter;
 use crate::identity::Principal;
 use crate::plane::fleet_file::{Applied, FleetFile};
 use crate::plane::{
-    BulkChange, BulkPreview, Coverage, Exclusion, ExclusionNew, MachineFilter, PlanLine, Plane, SubscriptionNew,
+    BulkChange, BulkPreview, Coverage, Exclusion, ExclusionNew, MachineFilter, PlanLine, Plane, PlaneError,
+    SubscriptionNew,
 };
 use crate::recommend;
 use axum::extract::{Path, State};
@@ -141,10 +142,18 @@ fn whole<T>(items: Vec<T>) -> Json<Page<T>> {
     Json(Page { total: Some(items.len() as i64), items, next_cursor: None })
 }
 
+/// The caller is in the tenant, so where there is none it was not made yet.
+fn own_tenant(error: PlaneError) -> ApiError {
+    match error {
+        PlaneError::Unknown("tenant") => ApiError::new(Kind::TenantNotMade),
+        other => other.into(),
+    }
+}
+
 /// The caller's tenant. There is none before the first machine is connected or the first plan switched on.
 #[utoipa::path(get, path = "/tenant", tag = "plane", responses((status = 200, body = Tenant), (status = 404, body = Problem)))]
 pub async fn tenant_get(State(api): State<Api>) -> Result<Json<Tenant>, ApiError> {
-    Ok(Json(api.shared.plane.tenant(&api.shared.tenant).await?))
+    Ok(Json(api.shared.plane.tenant(&api.shared.tenant).await.map_err(own_tenant)?))
 }
 
 /// Confirms the tenant's geography; another one is refused, because it never changes.
@@ -155,7 +164,7 @@ pub async fn tenant_put(
     Extension(who): Extension<Principal>,
     Body(body): Body<TenantBody>,
 ) -> Result<Json<Tenant>, ApiError> {
-    Ok(Json(change!(api, who, |c| c.tenant_geography(&body.geography).await?)))
+    Ok(Json(change!(api, who, |c| c.tenant_geography(&body.geography).await.map_err(own_tenant)?)))
 }
 
 /// Geographies of this server.

@@ -47,6 +47,7 @@ problems! {
     Escalation = "access_escalation" 403 "Nobody gives away what he does not have.", "ask an owner";
     HeaderMissing = "request_header_missing" 403 "A change with a session cookie needs the header `X-Garrison-Request: 1`.", "send the header, or use an API token";
     NotFound = "not_found" 404 "There is nothing here.", "check the id; what belongs to another tenant is not found either";
+    TenantNotMade = "tenant_not_made" 404 "The tenant is not made yet: that happens with its first plan or machine.", "switch a plan on with `garrison plan set`, or connect a machine; `garrison tenant geographies` lists where its data may rest";
     MethodNotAllowed = "method_not_allowed" 405 "This address does not take that method.", "see /api/openapi.json";
     QueryNotValid = "query_not_valid" 400 "The query has errors.", "diagnostics name each one and its place";
     Timespan = "timespan_not_valid" 400 "The time span cannot be read.", "use ISO 8601: P7D, PT12H, start/end, start/duration or duration/end";
@@ -70,7 +71,7 @@ problems! {
     RetroRefused = "retro_hunt_not_valid" 400 "This cannot be hunted for.", "see docs/guides/hunting.md";
     LinkRefused = "link_not_valid" 400 "These rows cannot be put into an incident.", "see docs/guides/hunting.md";
     RetroEnded = "retro_hunt_ended" 409 "The retro-hunt has ended.", "start another one";
-    GeographyFixed = "geography_fixed" 409 "The geography of a tenant cannot be changed.", "leave it as it is, or connect the machines to another tenant that was made in the other geography";
+    GeographyFixed = "geography_fixed" 409 "The geography of a tenant cannot be changed.", "leave it as it is, or connect the machines to another tenant that was made in the other geography; the operator's way to move is `garrison tenant reset`, which destroys all data of the tenant";
     GeographyApart = "geography_apart" 409 "Control data of this geography must lie in a database of its own.", "give it one in the configuration: `database` of `[geographies.…]`, see docs/reference/data-protection.md";
     GeographyUnknown = "geography_unknown" 400 "There is no such geography, or the location lies in none.", "choose one of those named, or configure it in [geographies]";
     PlanScope = "plan_scope" 400 "This plan cannot be set here.", "set Servers Plan 2 on the subscription; a single machine takes Off or P1, and DELETE lets it inherit again";
@@ -308,12 +309,12 @@ impl From<crate::plane::PlaneError> for ApiError {
         use crate::plane::PlaneError as E;
         let text = error.to_string();
         match error {
-            E::Unknown(_) => Self::with(Kind::NotFound, text),
+            E::Unknown(_) | E::GroupUnknown(_) => Self::with(Kind::NotFound, text),
             E::GeographyFixed { .. } => Self::with(Kind::GeographyFixed, text),
             E::TwoGeographies { .. } | E::Database { .. } => Self::with(Kind::GeographyApart, text),
             E::GeographyUnknown { .. } | E::Location { .. } => Self::with(Kind::GeographyUnknown, text),
             E::PlanScope(_) | E::PlanOnGroup => Self::with(Kind::PlanScope, text),
-            E::NameTaken(_) | E::Exists(_) => Self::with(Kind::Conflict, text),
+            E::NameTaken(_) | E::Exists(_) | E::SubscriptionNamed(_) => Self::with(Kind::Conflict, text),
             E::NotEmpty { .. } => Self::with(Kind::NotEmpty, text),
             E::Value(_) | E::TooMany { .. } => Self::with(Kind::Invalid, text),
             E::PreviewStale => Self::with(Kind::PreviewStale, text),

@@ -24,8 +24,16 @@ pub struct Command {
     dry_run: bool,
 }
 
+/// A file that cannot be used ends with 1: with 2, a script would take it for a difference.
+fn document(message: String, hint: &str) -> CliError {
+    CliError::Document { message, hint: hint.to_owned() }
+}
+
 fn read(path: &PathBuf) -> Result<String, CliError> {
-    let failed = |source| CliError::File { path: path.display().to_string(), source };
+    let failed = |source| {
+        let hint = "name a fleet file, or `-` for standard input";
+        document(format!("cannot read `{}`: {source}", path.display()), hint)
+    };
     let mut text = String::new();
     let taken = if path.as_os_str() == "-" {
         std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_string(&mut text)
@@ -33,7 +41,7 @@ fn read(path: &PathBuf) -> Result<String, CliError> {
         std::fs::File::open(path).map_err(failed)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)
     };
     if taken.map_err(failed)? as u64 > FILE_BYTES_MAX {
-        return Err(CliError::usage("the fleet file is longer than 16 MiB", "split it by subscription"));
+        return Err(document("the fleet file is longer than 16 MiB".to_owned(), "split it by subscription"));
     }
     Ok(text)
 }
@@ -41,7 +49,7 @@ fn read(path: &PathBuf) -> Result<String, CliError> {
 /// Reads a fleet file's text.
 pub fn parse(text: &str) -> Result<FleetFile, CliError> {
     serde_saphyr::from_str(text)
-        .map_err(|e| CliError::usage(format!("the fleet file cannot be read: {e}"), "see docs/reference/plane.md"))
+        .map_err(|e| document(format!("the fleet file cannot be read: {e}"), "see docs/reference/plane.md"))
 }
 
 /// A line of the difference: `+` made, `-` taken away, `~` changed.
@@ -97,8 +105,10 @@ mod tests {
             // Aliases that would grow without bound.
             "a: &a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b]",
         ] {
-            assert!(parse(bad).is_err(), "{bad:?}");
+            assert_eq!(parse(bad).unwrap_err().exit_code(), 1, "{bad:?}");
         }
+        assert_eq!(read(&PathBuf::from("/nowhere/fleet.yaml")).unwrap_err().exit_code(), 1);
+        assert_eq!(CliError::Differs.exit_code(), 2);
         assert!(parse(&"[".repeat(100_000)).is_err());
     }
 

@@ -33,6 +33,14 @@ pub enum CliError {
     /// The server refused.
     #[error("{} ({}, {})", .0.title, .0.code, .0.status)]
     Refused(Problem),
+    /// A document that a command works on, where 2 would mean a difference.
+    #[error("{message}")]
+    Document {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// A local file.
     #[error("cannot read `{path}`")]
     File {
@@ -78,13 +86,13 @@ impl CliError {
                 _ => 1,
             },
             Self::Partial(_) => 7,
-            Self::Answer(_) | Self::Failed(_) => 1,
+            Self::Answer(_) | Self::Failed(_) | Self::Document { .. } => 1,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Usage { hint, .. } | Self::Document { hint, .. } => Some(hint.clone()),
             Self::Unreachable { .. } => {
                 Some("is `garrison serve` running? give --server URL, or --data its folder".into())
             }
@@ -99,16 +107,21 @@ impl CliError {
     /// Says it on stderr, with what to do.
     pub fn report(&self) {
         let word = if matches!(self, Self::Partial(_) | Self::Differs) { "warning" } else { "error" };
-        eprintln!("{word}: {}", super::clean(&self.to_string()));
+        eprintln!("{word}: {}", told(&self.to_string()));
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            eprintln!("  because {cause}");
+            eprintln!("  because {}", told(&cause.to_string()));
             source = cause.source();
         }
         if let Some(hint) = self.hint() {
-            eprintln!("hint: {hint}");
+            eprintln!("hint: {}", told(&hint));
         }
     }
+}
+
+/// Words for a terminal, line by line: a file's place is shown under its line. Nothing else of them steers it.
+fn told(text: &str) -> String {
+    text.trim_end().lines().map(super::clean).collect::<Vec<_>>().join("\n  ")
 }
 
 /// A connection to the API.
@@ -379,5 +392,11 @@ mod tests {
                 .exit_code()
         };
         assert_eq!([code(401), code(404), code(400), code(503)], [3, 4, 1, 10]);
+    }
+
+    #[test]
+    fn words_of_several_lines_are_lines_and_steer_nothing() {
+        assert_eq!(told("line 1: no host\nline 2: \u{1b}[31m\tx\r\n"), "line 1: no host\n  line 2: \\x1b[31m\\tx");
+        assert_eq!(told("one\n"), "one");
     }
 }

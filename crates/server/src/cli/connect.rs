@@ -271,8 +271,8 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
         }
         Command::Host(HostCommand::List) => {
             let page: Page<HostKey> = client.fetch("/reach/hosts").await?;
-            printer.list(&["ADDRESS", "KEYS", "ACCEPTED BY", "SINCE"], &page.items, |h| {
-                let keys = h.keys.len().to_string();
+            printer.list(&["ADDRESS", "FINGERPRINTS", "ACCEPTED BY", "SINCE"], &page.items, |h| {
+                let keys = h.fingerprints.iter().map(|f| clean(f)).collect::<Vec<_>>().join("\n");
                 vec![clean(&h.address), keys, clean(&h.accepted_by), short_time(&h.accepted_time)]
             })
         }

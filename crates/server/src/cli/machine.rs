@@ -4,6 +4,7 @@ use super::client::{CliError, Client, query, typed};
 use super::health;
 use super::output::{Printer, clean, short_time};
 use super::subscription::{self, tags, tags_line};
+use crate::api::connectors::MachineOffBoarding;
 use clap::{Args, Subcommand};
 use garrison_model::{ConnectionState, Machine, MachineId, Page, Plan, PlanSource, ResourceId, TenantId};
 use serde_json::{Value, json};
@@ -321,8 +322,13 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
         Command::Extension(command) => extension(command, client, printer).await,
         Command::Offboard { machine } => {
             let m = find(client, &machine).await?;
-            client.post(&format!("/machines/{}/offboard", m.id), &json!({})).await?;
-            eprintln!("{} is being off-boarded; it is done when the machine has said so", m.resource_id);
+            let path = format!("/machines/{}/offboard", m.id);
+            let told: MachineOffBoarding = typed(client.post(&path, &json!({})).await?)?;
+            if told.done {
+                eprintln!("{} is off-boarded already: it said that everything is gone", m.resource_id);
+            } else {
+                eprintln!("{} is being off-boarded; it is done when the machine has said so", m.resource_id);
+            }
             Ok(())
         }
         Command::Onboard { machine } => {

@@ -93,6 +93,10 @@ fn keygen(path: &Path) -> Result<(), CliError> {
     let key = SigningKey::from_bytes(&seed);
     // A key that is there is never written over: packages that it signed would be nobody's.
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    if file.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists) {
+        let there = format!("`{}` is there already, and a key is never replaced", path.display());
+        return Err(CliError::usage(there, "name a file that is not there"));
+    }
     let written = file.and_then(|mut f| writeln!(f, "{}", hex::encode(seed)).and_then(|()| f.sync_all()));
     written.map_err(at(path))?;
     let mut public = path.as_os_str().to_owned();
@@ -127,9 +131,8 @@ fn add(file: &Path, folder: &Path) -> Result<(), CliError> {
     let package = packages::read(file).map_err(CliError::Failed)?;
     let keys = packages::keys_read(&folder.join("keys"));
     packages::examine(file, &package, &keys).map_err(|error| {
-        let code = packages::code_of(&error);
-        let (name, _, fix) = code.words();
-        CliError::Failed(format!("{error} ({} {name}); {fix}", code.number()))
+        let (code, fix) = (packages::code_of(&error), packages::fix_of(&error));
+        CliError::Failed(format!("{error} ({} {}); nothing was added: {fix}", code.number(), code.words().0))
     })?;
     std::fs::create_dir_all(folder).map_err(at(folder))?;
     let into = folder.join(file.file_name().unwrap_or_default());
@@ -200,4 +203,30 @@ pub(super) async fn run(client: &Client, printer: &Printer) -> Result<(), CliErr
         let size = p.size.to_string();
         vec![clean(&p.version), clean(&p.architecture), size, clean(&p.signature), code, clean(&p.message)]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_not_replaced_and_a_refused_package_says_what_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, server) = (folder.path().join("k1"), folder.path().join("packages"));
+        keygen(&key).unwrap();
+        let before = std::fs::read(&key).unwrap();
+        let refused = keygen(&key).unwrap_err();
+        assert!(refused.to_string().contains("there already") && refused.exit_code() == 2, "{refused}");
+        assert_eq!(std::fs::read(&key).unwrap(), before);
+        trust(&folder.path().join("k1.pub"), &server).unwrap();
+        let package = folder.path().join("garrison-sensor-1.0.0-x64.tar.zst");
+        std::fs::write(&package, b"any bytes").unwrap();
+        let refused = add(&package, &server).unwrap_err().to_string();
+        assert!(refused.contains("garrison package sign") && !refused.contains("enrol"), "{refused}");
+        sign(&package, &key).unwrap();
+        add(&package, &server).unwrap();
+        std::fs::write(&package, b"half").unwrap();
+        let refused = add(&package, &server).unwrap_err().to_string();
+        assert!(refused.contains("copy the package") && !refused.contains("next try"), "{refused}");
+    }
 }

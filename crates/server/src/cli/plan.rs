@@ -164,6 +164,9 @@ fn bulk_print(printer: &Printer, preview: &BulkPreview, words: &str) -> Result<(
         "{words}: {} machine(s) chosen, {} own setting(s) change, {} plan(s) in force change",
         preview.matched, preview.changed, preview.plan_changed
     );
+    if preview.matched == 0 {
+        eprintln!("hint: no machine fits; `garrison machine list --group NAME --tag NAME=VALUE` shows which there are");
+    }
     Ok(())
 }
 

@@ -133,6 +133,9 @@ fn reset_failed(error: &ResetError) -> CliError {
         words = format!("{words}: {source}");
         cause = source.source();
     }
+    if matches!(error, ResetError::Lake(garrison_lake::LakeError::Locked { .. })) {
+        words.push_str("; stop the server first: a reset works on the data folder alone");
+    }
     CliError::Failed(words)
 }
 

@@ -5,7 +5,7 @@ use super::output::{Printer, clean, short_time};
 use crate::api::tenants::TenantLine;
 use crate::retention::RetentionDays;
 use clap::{Subcommand, ValueEnum};
-use garrison_model::{GroupName, Page, ResourceGroup, Subscription, SubscriptionId, Tags, Tenant};
+use garrison_model::{GroupName, Page, ResourceGroup, Subscription, SubscriptionId, Tags, Tenant, location_key};
 use serde_json::{Value, json};
 
 /// A switch.
@@ -133,7 +133,7 @@ pub(super) fn tags_line(tags: &Tags) -> String {
 }
 
 /// The subscription that a person means: by id, else by name where only one has it.
-pub(super) async fn find(client: &Client, text: &str) -> Result<Subscription, CliError> {
+pub(crate) async fn find(client: &Client, text: &str) -> Result<Subscription, CliError> {
     let text = text.strip_prefix("/subscriptions/").unwrap_or(text);
     if let Ok(id) = text.parse::<SubscriptionId>() {
         return client.fetch(&format!("/subscriptions/{id}")).await;
@@ -146,6 +146,19 @@ pub(super) async fn find(client: &Client, text: &str) -> Result<Subscription, Cl
             Err(CliError::usage(format!("several subscriptions are named `{}`", clean(text)), "give the id"))
         }
         (None, _) => Err(CliError::Missing(format!("there is no subscription `{}`", clean(text)))),
+    }
+}
+
+/// Says it where a location lies in no geography, which the server takes once it knows where the tenant rests.
+async fn location_tell(client: &Client, made: &Subscription) {
+    let known: Result<Page<Value>, CliError> = client.fetch("/geographies").await;
+    let (Ok(known), Some(key)) = (known, location_key(&made.location)) else { return };
+    let is_in = |g: &Value| g["locations"].as_array().is_some_and(|l| l.iter().any(|l| l.as_str() == Some(&key)));
+    if !known.items.iter().any(is_in) {
+        let location = clean(&made.location);
+        eprintln!(
+            "warning: the location `{location}` lies in no geography of this server; it does not say where data rests"
+        );
     }
 }
 
@@ -209,6 +222,7 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
                 body["id"] = Value::String(id.to_string());
             }
             let made: Subscription = typed(client.post("/subscriptions", &body).await?)?;
+            location_tell(client, &made).await;
             show(printer, &made, &[])
         }
         Command::Delete { subscription } => {

@@ -12,6 +12,8 @@ pub struct ConnectorLook {
     pub passive: bool,
     /// That the machine was off-boarded.
     pub offboarded: Option<Offboarded>,
+    /// When a second machine last used its identity, microseconds.
+    pub twin: Option<i64>,
 }
 
 impl ConnectorLook {
@@ -19,6 +21,7 @@ impl ConnectorLook {
         Self {
             passive: e.standing.extension.as_ref().is_some_and(|x| x.passive),
             offboarded: e.standing.offboarded.clone(),
+            twin: e.runs.shared(),
         }
     }
 }

@@ -70,6 +70,22 @@ pub fn code_of(error: &PackageError) -> ExtensionCode {
     }
 }
 
+/// What helps where a package is refused on the server, before any machine has to do with it.
+pub fn fix_of(error: &PackageError) -> &'static str {
+    match error {
+        PackageError::Size { .. } | PackageError::Hash => {
+            "copy the package and its signature again from where they were made; if that does not help, find out who \
+             changed it"
+        }
+        PackageError::Malformed(_) => "copy the file `.sig` again, or sign the package with `garrison package sign`",
+        PackageError::Other(_) => "lay the package's own file `.sig` beside it",
+        PackageError::Signature | PackageError::Key => {
+            "sign it with a trusted key (`garrison package sign`), or trust the key of who signed it (`garrison package \
+             trust`)"
+        }
+    }
+}
+
 /// The file of a package's signature.
 pub fn signature_path(package: &Path) -> PathBuf {
     let mut name = package.as_os_str().to_owned();
@@ -271,7 +287,7 @@ impl Packages {
                 Ok(()) => (0, String::new(), String::new()),
                 Err(error) => {
                     let code = code_of(error);
-                    (code.number(), error.to_string(), code.words().2.to_owned())
+                    (code.number(), error.to_string(), fix_of(error).to_owned())
                 }
             };
             let signature = match (&f.taken, has_keys) {

@@ -3,6 +3,7 @@
 use super::reconcile::Standing;
 use super::runs::Run;
 use super::{Connect, ConnectError, EXTENSION, Entry, MachineFacts};
+use crate::plane::PlaneError;
 use garrison_model::{ConnectorId, DeviceId, PowerState};
 use garrison_wire::connect::order::{self, ORDER_SECONDS};
 use garrison_wire::connect::{binding, v1};
@@ -136,10 +137,13 @@ impl Connect {
             let mut entries = self.entries();
             let Some(e) = entries.get_mut(id) else { return Err(ConnectError::Unknown("connector")) };
             if binding::differ(&e.binding, &bound) {
+                let before = e.runs.shared();
+                e.runs.share(now.0);
+                e.changed |= e.runs.shared() != before;
                 (e.machine.clone(), None)
             } else {
                 let before = e.runs.clone();
-                let heard = e.runs.hear(&run);
+                let heard = e.runs.hear(&run, now.0);
                 if heard != Run::Twin(false) {
                     if e.facts != facts {
                         (e.facts, e.changed, e.at_rest) = (facts, true, None);
@@ -222,6 +226,13 @@ impl Connect {
         let known = self.shared.plane.machine(&self.shared.tenant, machine, now).await;
         if let Ok(Some(device)) = known.map(|m| m.device_id) {
             self.shared.device_revoke(&device, "off-boarded with its machine", "connector", now).await?;
+        }
+        let mut change = self.shared.plane.change(&self.shared.tenant, "connector", now).await?;
+        match change.machine_left(machine).await {
+            Ok(()) => change.commit().await?,
+            // Forgotten meanwhile.
+            Err(PlaneError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
         }
         self.connector_revoke(id, "off-boarded").await?;
         tracing::info!(connector = %id, machine = %machine, "machine off-boarded");

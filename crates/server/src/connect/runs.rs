@@ -12,6 +12,9 @@ const FORMER_MAX: usize = 8;
 /// Times that an older run may speak before it is proof.
 const RETURNS_MAX: u8 = 2;
 
+/// A twin that goes on to speak is not written down more often than this: an hour.
+const SHARED_STEP: i64 = 3_600 * 1_000_000;
+
 /// The runs of an identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -20,6 +23,8 @@ pub struct Runs {
     former: Vec<String>,
     barred: Vec<String>,
     returns: u8,
+    /// When a second machine last used the identity, microseconds; 0 for never.
+    shared: i64,
 }
 
 /// What a report's run means.
@@ -34,13 +39,28 @@ pub enum Run {
 }
 
 impl Runs {
-    /// Whether two were found to share the identity.
-    pub fn is_shared(&self) -> bool {
-        !self.barred.is_empty()
+    /// When a second machine last used the identity, to within [`SHARED_STEP`]; `None` for never.
+    pub fn shared(&self) -> Option<i64> {
+        (self.shared > 0).then_some(self.shared)
+    }
+
+    /// A second machine uses the identity.
+    pub fn share(&mut self, now: i64) {
+        if now.saturating_sub(self.shared) >= SHARED_STEP {
+            self.shared = now;
+        }
     }
 
     /// A report of a run.
-    pub fn hear(&mut self, run: &str) -> Run {
+    pub fn hear(&mut self, run: &str, now: i64) -> Run {
+        let heard = self.hear_run(run);
+        if let Run::Twin(_) = heard {
+            self.share(now);
+        }
+        heard
+    }
+
+    fn hear_run(&mut self, run: &str) -> Run {
         if self.barred.iter().any(|r| r == run) {
             return Run::Twin(false);
         }
@@ -95,8 +115,20 @@ mod tests {
         ];
         for (heard, wanted) in cases {
             let mut runs = Runs::default();
-            let found: Vec<Run> = heard.chars().map(|c| runs.hear(&c.to_string())).collect();
+            let found: Vec<Run> = heard.chars().map(|c| runs.hear(&c.to_string(), 7 * SHARED_STEP)).collect();
             assert_eq!(found, wanted, "{heard}");
+            let twin = wanted.iter().any(|run| matches!(run, T(_)));
+            assert_eq!(runs.shared(), twin.then_some(7 * SHARED_STEP), "{heard}");
+        }
+    }
+
+    #[test]
+    fn that_an_identity_is_shared_is_written_down_once_an_hour_and_read_of_older_rows() {
+        let mut runs: Runs = serde_json::from_str(r#"{"current": "a", "barred": ["b"]}"#).unwrap();
+        assert_eq!(runs.shared(), None);
+        for (now, told) in [(SHARED_STEP, 1), (SHARED_STEP + 5, 1), (3 * SHARED_STEP, 3)] {
+            assert_eq!(runs.hear("b", now), Run::Twin(false));
+            assert_eq!(runs.shared(), Some(told * SHARED_STEP));
         }
     }
 }

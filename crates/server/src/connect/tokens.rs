@@ -3,6 +3,7 @@
 use super::{Connect, ConnectError};
 use crate::db::columns;
 use crate::identity::{TokenRefused, equal_in_constant_time};
+use crate::plane::PlaneError;
 use garrison_model::{GroupName, Micros, SubscriptionId};
 use garrison_wire::connect::token::ConnectorToken;
 use garrison_wire::token::EnrolmentToken;
@@ -76,6 +77,16 @@ impl Connect {
         }
         if !(1..=1_000_000).contains(&new.uses) {
             return refuse("a token connects 1 to 1000000 machines");
+        }
+        if let Some(id) = &new.subscription {
+            match self.shared.plane.subscription(&self.shared.tenant, id, now).await {
+                Ok(_) => {}
+                // The machine would be refused, and nobody looks there for why.
+                Err(PlaneError::Unknown(_)) => {
+                    return Err(ConnectError::Value(format!("there is no subscription with the id `{id}`")));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         let ca = self.shared.identity.ca_fingerprint();
         let token = EnrolmentToken::generate(ca).map_err(|_| ConnectError::Random)?;

@@ -191,6 +191,7 @@ plain! {
     access_oidc_accounts { issuer Label, user_id Id }
     access_audit { tenant_id Id, kind Word, action Word, hash Id }
     access_audit_head { hash Id, of_tenant Id }
+    db_erasing { scope Id }
     db_migrations { name Word }
     db_seals { scope Id, key_name Id, state Word, columns Id }
     fleet_devices {

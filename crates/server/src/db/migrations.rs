@@ -45,6 +45,8 @@ const MIGRATIONS: &[Migration] = migrations![
     95 "0095_tenants",
     96 "0096_tenants_settled",
     97 "0097_device_gone",
+    98 "0098_trials_kept",
+    99 "0099_machines_left",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

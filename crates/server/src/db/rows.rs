@@ -56,9 +56,15 @@ pub(crate) async fn erase(db: &Db, tenant: &TenantId) -> Result<u64, DbError> {
         let mut waiting = Vec::new();
         for (table, column) in left {
             let mut tx = db.write().await?;
+            let failed = || DbError::step("erase a tenant's rows");
+            // What is kept for good goes by this row's leave, which nobody else sees.
+            let marked = sqlx::query("INSERT INTO db_erasing (scope) VALUES ($1)").bind(tenant.as_str());
+            marked.execute(tx.conn()).await.map_err(failed())?;
             let sql = format!("DELETE FROM {table} WHERE {column} = $1");
             match sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).execute(tx.conn()).await {
                 Ok(done) => {
+                    let unmarked = sqlx::query("DELETE FROM db_erasing WHERE scope = $1").bind(tenant.as_str());
+                    unmarked.execute(tx.conn()).await.map_err(failed())?;
                     tx.commit().await?;
                     gone += done.rows_affected();
                 }
@@ -156,4 +162,41 @@ pub(crate) async fn copy(from: &Db, tenant: &TenantId, to: &Path) -> Result<(), 
     std::fs::File::open(&fresh).and_then(|file| file.sync_all()).map_err(told)?;
     std::fs::rename(&fresh, to).map_err(told)?;
     std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRIAL: &str = "INSERT INTO plane_trials (tenant_id, subscription_id, started) VALUES ($1, 's', 5)";
+    const HOUR: &str = "INSERT INTO metering_ledger (tenant_id, machine_id, hour, subscription_id, plan, state, trial, \
+                        minutes, settled, seat_id) VALUES ($1, 'm', 1, 's', 'P1', 'HybridConnected', 0, 1, 1, '')";
+
+    /// As when control data went to the tenant's geography: the tenant's own row stays, and is not marked as erased.
+    #[tokio::test]
+    async fn what_is_kept_for_good_goes_with_all_rows_of_its_tenant_and_no_other_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open_file(&folder.path().join("control.db")).await.unwrap();
+        let (gone, stays) = (TenantId::first(), TenantId::new("other").unwrap());
+        for tenant in [&gone, &stays] {
+            for sql in [TRIAL, HOUR] {
+                sqlx::query(sql).bind(tenant.as_str()).execute(db.pool()).await.unwrap();
+            }
+        }
+        let again = TRIAL.replacen("INSERT", "INSERT OR REPLACE", 1).replace("5)", "6)");
+        sqlx::query(AssertSqlSafe(again)).bind(gone.as_str()).execute(db.pool()).await.unwrap();
+        let begun = "SELECT started FROM plane_trials WHERE tenant_id = 'default'";
+        assert_eq!(sqlx::query_scalar::<_, i64>(begun).fetch_one(db.pool()).await.unwrap(), 5);
+        for (table, words) in [("plane_trials", "remembered for good"), ("metering_ledger", "never removed")] {
+            let sql = format!("DELETE FROM {table}");
+            let refused = sqlx::query(AssertSqlSafe(sql)).execute(db.pool()).await.unwrap_err();
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+        assert_eq!(erase(&db, &gone).await.unwrap(), 2);
+        assert!(counts(&db, &gone).await.unwrap().is_empty());
+        assert_eq!(counts(&db, &stays).await.unwrap().len(), 2);
+        let marks: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM db_erasing").fetch_one(db.pool()).await.unwrap();
+        assert_eq!(marks, 0);
+        assert!(sqlx::query("DELETE FROM plane_trials").execute(db.pool()).await.is_err());
+    }
 }

@@ -19,6 +19,9 @@ pub const REPORT_LATE: i64 = 10 * MINUTE;
 pub const CONNECT_LATE: i64 = garrison_model::DISCONNECTED_AFTER;
 /// Clocks that differ by more put rows into the wrong order; the tolerance that Kerberos made common (RFC 4120, 1.6).
 pub const SKEW_MAX: i64 = 5 * MINUTE;
+/// So long after a second machine used the identity it is told: the copy is not covered until somebody sees to it, and
+/// its connector may have given up.
+pub const TWIN_TOLD: i64 = 7 * 24 * 60 * MINUTE;
 /// Of what a sensor says is wrong, so many are told.
 const ISSUES_MAX: usize = 8;
 
@@ -50,6 +53,12 @@ pub const CODES: &[(&str, HealthClass, &str)] = &[
         "ConnectorNeverReported",
         HealthClass::Heartbeat,
         "Start it on the machine: `systemctl enable --now garrison-connect`; see whether the machine reaches the gateway.",
+    ),
+    (
+        "Twin",
+        HealthClass::Heartbeat,
+        "Let one of the two be another machine: give the copy a machine id of its own (`rm /etc/machine-id && \
+         systemd-machine-id-setup`), then `garrison-connect enrol --force` on it with a new token.",
     ),
     (
         "ConnectorSilent",
@@ -273,6 +282,14 @@ impl Case<'_> {
         let m = self.machine;
         if m.kind != MachineKind::Hybrid {
             return;
+        }
+        let recent = |at: &i64| now.0.saturating_sub(*at) <= TWIN_TOLD;
+        if let Some(at) = self.connector.and_then(|c| c.twin).filter(recent) {
+            let message = format!(
+                "a second machine uses its identity, last heard of {}: a copy of its disk, or its key was taken",
+                rfc3339(Micros(at))
+            );
+            found.push(finding("Twin", message));
         }
         let last = m.last_heartbeat.as_deref().unwrap_or_default();
         match m.state {

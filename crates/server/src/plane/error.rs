@@ -9,6 +9,9 @@ pub enum PlaneError {
     /// No such thing in this tenant.
     #[error("there is no {0} with this id")]
     Unknown(&'static str),
+    /// No such resource group in the subscription.
+    #[error("there is no resource group `{0}` in the subscription")]
+    GroupUnknown(String),
     /// The geography of a tenant never changes.
     #[error(
         "the tenant's geography is {has} for good and cannot become {asked}: its data would have to leave the place \
@@ -21,7 +24,10 @@ pub enum PlaneError {
         asked: Geography,
     },
     /// The configuration would move a tenant's data.
-    #[error("the configuration does not fit the tenant `{tenant}`: {what}; its data would be left behind or moved")]
+    #[error(
+        "the configuration does not fit the tenant `{tenant}`: {what}; its data would be left behind or moved. What to \
+         do: put the configuration back as it was, or destroy the tenant's data and begin anew with `garrison tenant reset`"
+    )]
     GeographyMoved {
         /// Which tenant.
         tenant: String,
@@ -60,7 +66,11 @@ pub enum PlaneError {
         known: String,
     },
     /// A location that lies in no geography.
-    #[error("the location `{location}` lies in no geography of this server; there are {known}")]
+    #[error(
+        "the location `{location}` lies in no geography of this server, and the tenant has none yet; there are {known}. \
+         Name a location of one of them (`garrison tenant geographies`), list this one in `geographies.CODE.locations`, \
+         or set `tenant.geography`"
+    )]
     Location {
         /// What was given.
         location: String,
@@ -76,6 +86,9 @@ pub enum PlaneError {
     /// Something else has this name.
     #[error("`{0}` is another machine")]
     NameTaken(ResourceId),
+    /// Another subscription has this name.
+    #[error("there is a subscription `{0}` already; to have two of one name, give the second an id of its own")]
+    SubscriptionNamed(String),
     /// It is there already.
     #[error("the {0} is there already")]
     Exists(&'static str),

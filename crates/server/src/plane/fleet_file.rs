@@ -259,7 +259,7 @@ impl Change<'_> {
     ) -> Result<(), PlaneError> {
         let found = self.fleet_subscription_find(entry).await;
         let Some(new) = problems.take(place, found)? else { return Ok(()) };
-        let put = self.subscription_put(&new).await;
+        let put = self.subscription_put_in(&new, chosen).await;
         let Some((id, _)) = problems.take(place, put)? else { return Ok(()) };
         for group in &entry.resource_groups {
             let done = self.group_put(&id, group).await;

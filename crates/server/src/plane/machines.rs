@@ -156,10 +156,14 @@ fn read(row: &AnyRow, sight: &Sight, now: Micros) -> Result<Machine, PlaneError>
     let desired = sight.desired(&id, &resource_id, &tags);
     let power: Option<String> = row.try_get("power_state")?;
     let heartbeat: Option<i64> = row.try_get("last_heartbeat")?;
+    let left = row.try_get::<Option<i64>, _>("off_boarded")?.is_some();
     Ok(Machine {
         name: resource_id.machine.clone(),
         kind: row.try_get::<String, _>("kind")?.parse().map_err(PlaneError::stored("machine"))?,
-        state: connection_state(heartbeat, now.0),
+        state: match connection_state(heartbeat, now.0) {
+            ConnectionState::Connected | ConnectionState::Connecting if left => ConnectionState::Disconnected,
+            state => state,
+        },
         power_state: power.map(|p| p.parse()).transpose().map_err(PlaneError::stored("machine"))?,
         device_id: row
             .try_get::<Option<String>, _>("device_id")?
@@ -456,7 +460,8 @@ impl Change<'_> {
                 sqlx::query(
                     "UPDATE plane_machines SET identity = COALESCE($3, identity), \
                      hardware = CASE WHEN $4 = '' THEN hardware ELSE $4 END, system = $5, \
-                     connector_version = CASE WHEN $6 = '' THEN connector_version ELSE $6 END \
+                     connector_version = CASE WHEN $6 = '' THEN connector_version ELSE $6 END, \
+                     off_boarded = CASE WHEN CAST($3 AS TEXT) IS NULL THEN off_boarded ELSE NULL END \
                      WHERE tenant_id = $1 AND id = $2",
                 )
                 .bind(self.tenant.as_str())
@@ -585,6 +590,22 @@ impl Change<'_> {
             self.audit(&format!("device/{device}"), "gone", None, None).await?;
         }
         Ok(())
+    }
+
+    /// A machine said that everything of ours is gone from it, its connector too. What it said just before may be
+    /// written down as a heartbeat afterwards, and is none any more.
+    pub async fn machine_left(&mut self, id: &MachineId) -> Result<(), PlaneError> {
+        let done = sqlx::query("UPDATE plane_machines SET off_boarded = $3 WHERE tenant_id = $1 AND id = $2")
+            .bind(self.tenant.as_str())
+            .bind(id.as_str().to_owned())
+            .bind(self.now.0)
+            .execute(self.tx.conn())
+            .await?
+            .rows_affected();
+        if done == 0 {
+            return Err(PlaneError::Unknown("machine"));
+        }
+        self.audit(&format!("machine/{id}"), "off-boarded", None, None).await
     }
 
     /// Replaces a machine's tags.

@@ -135,6 +135,18 @@ async fn look(
     if sight.is_unknown(&change.selector.subscription_id) {
         return Err(PlaneError::Unknown("subscription"));
     }
+    if let Some(group) = &change.selector.resource_group {
+        let sql = "SELECT 1 FROM plane_groups WHERE tenant_id = $1 AND subscription_id = $2 AND name_key = $3";
+        let found = sqlx::query(sql)
+            .bind(tenant.as_str())
+            .bind(change.selector.subscription_id.as_str().to_owned())
+            .bind(group.key())
+            .fetch_optional(&mut *connection)
+            .await?;
+        if found.is_none() {
+            return Err(PlaneError::GroupUnknown(group.to_string()));
+        }
+    }
     let mut chosen = Vec::new();
     super::machines::walk(connection, tenant, &sight, now, |m| {
         if change.selector.chooses(&m) {

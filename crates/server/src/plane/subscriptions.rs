@@ -6,7 +6,8 @@ use crate::db::Sealer;
 use crate::db::columns::{self, Column};
 use crate::shared::rfc3339;
 use garrison_model::{
-    GroupName, Micros, Plan, ResourceGroup, Subscription, SubscriptionId, Tags, TenantId, location_key, tags_check,
+    Geography, GroupName, Micros, Plan, ResourceGroup, Subscription, SubscriptionId, Tags, TenantId, location_key,
+    tags_check,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -175,6 +176,15 @@ impl Change<'_> {
     /// Makes a subscription, or brings one to what is asked: the same twice changes nothing. Tells its id, and whether
     /// it is new. No tenant is made yet: that happens with the first machine or plan.
     pub async fn subscription_put(&mut self, new: &SubscriptionNew) -> Result<(SubscriptionId, bool), PlaneError> {
+        self.subscription_put_in(new, None).await
+    }
+
+    /// The same where a geography is chosen in the same change.
+    pub(super) async fn subscription_put_in(
+        &mut self,
+        new: &SubscriptionNew,
+        chosen: Option<&Geography>,
+    ) -> Result<(SubscriptionId, bool), PlaneError> {
         new.check()?;
         let id = new.id.clone().unwrap_or_else(|| SubscriptionId::from_bits(super::guid()));
         let (name, location) = (new.name.trim().to_owned(), new.location.trim().to_owned());
@@ -183,6 +193,9 @@ impl Change<'_> {
         match self.subscription_stored(&id).await? {
             Some(old) if old.name == name && old.location == location && old.tags == new.tags => Ok((id, false)),
             Some(old) => {
+                if old.location != location {
+                    self.location_check(&location, chosen).await?;
+                }
                 sqlx::query(
                     "UPDATE plane_subscriptions SET name = $3, location = $4, tags = $5 WHERE tenant_id = $1 AND id = $2",
                 )
@@ -201,6 +214,10 @@ impl Change<'_> {
                 if self.count("plane_subscriptions", "", &[]).await? >= SUBSCRIPTIONS_MAX {
                     return Err(PlaneError::TooMany { what: "subscriptions", max: SUBSCRIPTIONS_MAX });
                 }
+                if new.id.is_none() {
+                    self.name_free(&name).await?;
+                }
+                self.location_check(&location, chosen).await?;
                 sqlx::query(
                     "INSERT INTO plane_subscriptions (tenant_id, id, name, location, integration, tags, created) \
                      VALUES ($1, $2, $3, $4, 1, $5, $6)",
@@ -217,6 +234,32 @@ impl Change<'_> {
                 Ok((id, true))
             }
         }
+    }
+
+    /// Refuses a name that another subscription has: people name them by it. Who gives an id of his own means it: the
+    /// clouds let several have one name.
+    async fn name_free(&mut self, name: &str) -> Result<(), PlaneError> {
+        let rows = sqlx::query("SELECT name FROM plane_subscriptions WHERE tenant_id = $1")
+            .bind(self.tenant.as_str())
+            .fetch_all(self.tx.conn())
+            .await?;
+        let key = name.to_lowercase();
+        for row in &rows {
+            if row.try_get::<String, _>(0)?.to_lowercase() == key {
+                return Err(PlaneError::SubscriptionNamed(name.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a location that lies in no geography while it is what the tenant's geography would come of.
+    async fn location_check(&mut self, location: &str, chosen: Option<&Geography>) -> Result<(), PlaneError> {
+        let all = self.plane.geographies();
+        let configured = all.first_tenant.is_some() && *self.tenant == TenantId::first();
+        if chosen.is_some() || configured || self.tenant_get().await?.is_some() {
+            return Ok(());
+        }
+        all.of_location(location).map(drop)
     }
 
     /// Removes a subscription that holds no machine. Its trial stays remembered: the same id gets no second one.

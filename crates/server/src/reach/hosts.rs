@@ -3,8 +3,11 @@
 use super::{Reach, ReachError};
 use crate::db::columns;
 use crate::shared::rfc3339;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use garrison_model::Micros;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 
 /// Bytes of a host's lines.
@@ -20,10 +23,20 @@ pub struct HostKey {
     pub address: String,
     /// Its keys as known_hosts has them; they are public.
     pub keys: Vec<String>,
+    /// Their fingerprints as OpenSSH writes them, `SHA256:…`, each with its kind.
+    pub fingerprints: Vec<String>,
     /// Who accepted them.
     pub accepted_by: String,
     /// When, RFC 3339.
     pub accepted_time: String,
+}
+
+/// The fingerprint of a line of known_hosts, as `ssh-keygen -l` writes it; none of what is no key.
+fn fingerprint(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace().filter(|word| !word.starts_with('@'));
+    let (_, kind, key) = (words.next()?, words.next()?, words.next()?);
+    let bytes = STANDARD.decode(key).ok()?;
+    Some(format!("SHA256:{} ({kind})", STANDARD_NO_PAD.encode(Sha256::digest(bytes))))
 }
 
 impl Reach {
@@ -36,9 +49,11 @@ impl Reach {
             .await?;
         let seal = self.seal();
         let one = |row: &sqlx::any::AnyRow| -> Result<HostKey, ReachError> {
+            let lines: String = row.try_get("lines")?;
             Ok(HostKey {
                 address: row.try_get("address")?,
-                keys: row.try_get::<String, _>("lines")?.lines().map(str::to_owned).collect(),
+                keys: lines.lines().map(str::to_owned).collect(),
+                fingerprints: lines.lines().filter_map(fingerprint).collect(),
                 accepted_by: seal.get(row, columns::HOST_ACCEPTER)?,
                 accepted_time: rfc3339(Micros(row.try_get("accepted")?)),
             })
@@ -85,5 +100,21 @@ impl Reach {
         .execute(tx.conn())
         .await?;
         Ok(tx.commit().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_what_ssh_keygen_says() {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDx7Bxqkvx5ot60PvhAnXH1UwaeTzyndnucfas4hNvCM";
+        let told = "SHA256:QxUaLUe3nIOfNvfggrkk6qJExI9ocb2qIU/WkHNadC8 (ssh-ed25519)";
+        assert_eq!(fingerprint(&format!("[127.0.0.1]:2222 {key}")).as_deref(), Some(told));
+        assert_eq!(fingerprint(&format!("web1 {key} a comment")).as_deref(), Some(told));
+        for none in ["", "web1 ssh-ed25519", "web1 ssh-ed25519 ???"] {
+            assert_eq!(fingerprint(none), None, "{none}");
+        }
     }
 }

@@ -67,7 +67,8 @@ impl Outcome {
             }
             Self::HostKeyUnknown => (
                 "the host's key was never seen",
-                "compare its fingerprint with the host's, then run again with --accept-new-hosts",
+                "compare the fingerprint with the host's own (there: `ssh-keygen -lf` on /etc/ssh/ssh_host_*_key.pub), \
+                 then run again with --accept-new-hosts",
             ),
             Self::HostKeyChanged => (
                 "the host shows another key than before: it was installed anew, or somebody is in between",
@@ -145,6 +146,27 @@ fn cut(text: &str) -> String {
     clean.trim().chars().take(DETAIL_CHARS_MAX).collect()
 }
 
+/// The fingerprint of the key that a host has shown, as OpenSSH's client tells it: of one that was never seen in its
+/// `-v` lines, of a changed one in its warning. The host's own words come after them and are not looked at for it.
+fn shown(err: &str) -> Option<String> {
+    let mut lines = err.lines();
+    let print = |text: &str| -> Option<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+        let hash = text.strip_prefix("SHA256:")?;
+        (hash.len() == 43 && hash.chars().all(plain)).then(|| text.to_owned())
+    };
+    while let Some(line) = lines.next() {
+        if let Some(rest) = line.strip_prefix("debug1: Server host key: ") {
+            let (kind, hash) = rest.split_once(' ')?;
+            return Some(format!("{} ({})", print(hash.trim())?, cut(kind)));
+        }
+        if line.starts_with("The fingerprint for the ") && line.contains(" key sent by the remote host is") {
+            return print(lines.next()?.trim().trim_end_matches('.'));
+        }
+    }
+    None
+}
+
 /// What OpenSSH's client means when it ends with 255, by its words.
 fn meaning(err: &str, known: bool) -> Outcome {
     if err.contains("HOST IDENTIFICATION HAS CHANGED") {
@@ -157,6 +179,11 @@ fn meaning(err: &str, known: bool) -> Outcome {
         return Outcome::NotAuthenticated;
     }
     Outcome::Unreachable
+}
+
+/// Whether a file of known hosts holds a key.
+fn is_known(known: &Path) -> bool {
+    std::fs::metadata(known).is_ok_and(|m| m.len() > 0)
 }
 
 impl Way {
@@ -191,6 +218,10 @@ impl Way {
         ] {
             command.arg("-o").arg(option);
         }
+        // A host whose key would be refused does no more than show it, and only `-v` tells which it is.
+        if !self.accept_new && !is_known(known) {
+            command.arg("-v");
+        }
         let user = host.user.as_deref().unwrap_or(&self.user);
         command.arg("-p").arg(host.port.unwrap_or(22).to_string()).arg("-l").arg(user).arg("--").arg(&host.address);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -217,8 +248,10 @@ impl Way {
         };
         let ran = Ran { code: status.map_err(failed)?.code(), out, err };
         if ran.code == Some(255) {
-            let is_known = std::fs::metadata(known).is_ok_and(|m| m.len() > 0);
-            return Err((meaning(&ran.err, is_known), cut(ran.err.lines().last().unwrap_or_default())));
+            let outcome = meaning(&ran.err, is_known(known));
+            let key = matches!(outcome, Outcome::HostKeyUnknown | Outcome::HostKeyChanged);
+            let last = || cut(ran.err.lines().last().unwrap_or_default());
+            return Err((outcome, key.then(|| shown(&ran.err)).flatten().unwrap_or_else(last)));
         }
         Ok(ran)
     }
@@ -347,5 +380,24 @@ mod tests {
             assert_eq!(meaning(err, known), outcome, "{err}");
         }
         assert_eq!(cut("a\u{1b}[31mb\n"), "a [31mb");
+    }
+
+    #[test]
+    fn the_key_that_a_host_shows_is_told_by_its_fingerprint() {
+        let hash = "SHA256:uNiVztksCsDhcc0u9e8BrBv2SBmD3T7kuGiSm5QYI9s";
+        for (err, told) in [
+            (
+                format!("debug1: x\ndebug1: Server host key: ssh-ed25519 {hash}\r\nHost key verification failed."),
+                Some(format!("{hash} (ssh-ed25519)")),
+            ),
+            (
+                format!("The fingerprint for the ED25519 key sent by the remote host is\n{hash}.\nPlease contact"),
+                Some(hash.to_owned()),
+            ),
+            ("debug1: Server host key: ssh-ed25519 SHA256:\u{1b}[31m".to_owned(), None),
+            ("Host key verification failed.".to_owned(), None),
+        ] {
+            assert_eq!(shown(&err), told, "{err}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 
 use super::ReachError;
 use crate::identity::keys::private_file_write;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rand::TryRngCore as _;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,20 @@ use std::str::FromStr;
 pub const SECRET_BYTES_MAX: usize = 32 << 10;
 /// Characters of a name.
 const NAME_CHARS_MAX: usize = 64;
+
+const PASSPHRASE: &str =
+    "the key has a passphrase, which nobody could type; give one without (`ssh-keygen -p` on a copy takes it off)";
+
+/// The name of the cipher that a private key of OpenSSH is sealed with (PROTOCOL.key): a magic text, then a length of
+/// four bytes and the name. `None` where that cannot be read.
+fn cipher_of(text: &str) -> Option<Vec<u8>> {
+    let body: String = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("-----")).collect();
+    let bytes = STANDARD.decode(body).ok()?;
+    let rest = bytes.strip_prefix(b"openssh-key-v1\0")?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    rest.get(..length).map(<[u8]>::to_vec)
+}
 
 /// What a secret opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -44,10 +60,18 @@ impl SecretKind {
                 if !begins {
                     return Err("this is no private key of OpenSSH (it begins with `-----BEGIN … PRIVATE KEY-----`)");
                 }
+                // The old form says so in its first lines, OpenSSH's own within its base64.
                 if text.contains("ENCRYPTED") {
-                    return Err("the key has a passphrase, which nobody could type; give one without");
+                    return Err(PASSPHRASE);
                 }
-                Ok(())
+                if !text.trim_start().starts_with("-----BEGIN OPENSSH ") {
+                    return Ok(());
+                }
+                match cipher_of(text) {
+                    Some(cipher) if cipher == b"none" => Ok(()),
+                    Some(_) => Err(PASSPHRASE),
+                    None => Err("this private key of OpenSSH is damaged: copy its whole file"),
+                }
             }
             SecretKind::Aws => {
                 let parts: Vec<&str> = text.trim().split(':').collect();
@@ -166,10 +190,20 @@ mod tests {
 
     #[test]
     fn secrets_are_what_their_kind_says() {
-        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n";
-        assert!(SecretKind::Ssh.check(key).is_ok());
-        for bad in ["ssh-ed25519 AAAA", "", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nx"] {
-            assert!(SecretKind::Ssh.check(bad).is_err());
+        // As `ssh-keygen` writes them, cut after the names of the cipher and of what makes its key.
+        let key =
+            |body: &str| format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n");
+        assert_eq!(SecretKind::Ssh.check(&key("b3BlbnNzaC1rZXktdjEAAAAABG5v\nbmUAAAAEbm9uZQAAAAAAAAAB")), Ok(()));
+        assert_eq!(SecretKind::Ssh.check("-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----"), Ok(()));
+        let sealed = key("b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABBNaC5j");
+        let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nx\n-----END RSA PRIVATE KEY-----";
+        for bad in
+            [sealed.as_str(), old, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nx\n-----END ENCRYPTED PRIVATE KEY-----"]
+        {
+            assert_eq!(SecretKind::Ssh.check(bad), Err(PASSPHRASE), "{bad}");
+        }
+        for bad in ["ssh-ed25519 AAAA", "", &key("x"), &key("b3BlbnNzaC1rZXktdjEA"), &key("")] {
+            assert!(SecretKind::Ssh.check(bad).is_err(), "{bad}");
         }
         assert!(SecretKind::Aws.check("AKID:secret\n").is_ok() && SecretKind::Aws.check("a:b:c").is_ok());
         assert!(SecretKind::Aws.check("AKID").is_err() && SecretKind::Aws.check("a::c").is_err());

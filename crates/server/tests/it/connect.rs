@@ -56,6 +56,14 @@ async fn contract(server: TestServer) {
     let gateway = server.gateway().to_string();
     let s = &server.server;
     let prod = subscription(s, None).await;
+    // A token for a subscription that is not there is refused when it is made, not on the machine.
+    let none = SubscriptionId::new("0f1e2d3c-0000-4000-8000-0000000000aa").unwrap();
+    for (subscription, made) in [(none, false), (prod.clone(), true)] {
+        let (name, subscription) = ("t".to_owned(), Some(subscription));
+        let new = ConnectorTokenNew { name, expires_hours: 1, uses: 1, subscription, resource_group: None };
+        let done = s.connect.token_create(&new, garrison_server::now()).await;
+        assert!(done.is_ok() == made && (made || done.unwrap_err().to_string().contains("there is no subscription")));
+    }
     // Tokens are counted, and a machine is one machine however often it enrols.
     let once = token(s, 1).await;
     let mut web = FakeConnector::enrol(&gateway, &once, "web").await.unwrap();
@@ -109,6 +117,7 @@ async fn contract(server: TestServer) {
     web.bound = own;
     assert_eq!(web.report(3, 0, Some(done(3, "1.0.0"))).await.verdict, "ok");
     assert!(s.connect.history(&id).await.unwrap().iter().any(|l| l.state == "Twin"));
+    assert!(s.connect.connector_looks()[&id].twin.is_some(), "its health says so");
     // Off-boarded: the order to leave, then a farewell, and the sensor's certificate is worth nothing.
     s.connect.offboard(&id, "test").await.unwrap();
     let answer = web.report(3, 60, Some(done(3, "1.0.0"))).await;
@@ -117,9 +126,14 @@ async fn contract(server: TestServer) {
     assert_eq!(web.report(4, 0, Some(done(4, ""))).await.verdict, "farewell");
     assert_eq!(web.report(4, 0, Some(done(4, ""))).await.verdict, "farewell", "also when the first was lost");
     assert!(s.shared.fleet.is_revoked(&sensor.device));
+    // It is not heard of any more, whatever is written down of its last words; a second time there is nothing to do.
+    s.connect.flush().await.unwrap();
+    assert_eq!(machines(s).await[0].state, ConnectionState::Disconnected);
+    assert!(s.connect.offboard(&id, "test").await.unwrap(), "off-boarded already");
     // Connected again it is one machine under its name, and nothing is put on it by itself.
     let mut back = FakeConnector::enrol(&gateway, &token(s, 1).await, "web").await.unwrap();
     assert_eq!(machines(s).await.len(), 1);
+    assert_ne!(machines(s).await[0].state, ConnectionState::Disconnected);
     let answer = back.report(0, 0, None).await;
     assert!(answer.orders.is_empty(), "off-boarding is remembered");
     assert_eq!(answer.verdict, "ok", "and it is not sent away again");

@@ -7,6 +7,7 @@ mod case_lists;
 mod central;
 mod cloud_alerts;
 mod cluster;
+mod commands;
 mod connect;
 mod core_crash;
 mod core_identity;

@@ -111,16 +111,34 @@ async fn contract(server: TestServer) {
 
 /// No tenant before the first plan or machine; a subscription alone makes none.
 async fn tenant_by_itself(house: &House) {
-    let (status, _) = house.ask(Method::GET, "/tenant", Value::Null).await;
-    assert_eq!(status, 404);
+    let (status, none) = house.ask(Method::GET, "/tenant", Value::Null).await;
+    assert_eq!((status, &none["code"]), (404, &json!("tenant_not_made")), "{none}");
     let body = json!({"id": FIRST, "name": "Production", "location": "West Europe", "tags": {"cost": "1"}});
     let (status, made) = house.ask(Method::POST, "/subscriptions", body.clone()).await;
     assert_eq!((status, &made["name"]), (201, &json!("Production")), "{made}");
     // The same twice changes nothing.
     assert_eq!(house.ask(Method::POST, "/subscriptions", body).await.0, 200);
     assert_eq!(house.ask(Method::GET, "/tenant", Value::Null).await.0, 404);
-    let nowhere = json!({"id": SECOND, "name": "Nowhere", "location": "canadacentral"});
-    assert_eq!(house.ask(Method::POST, "/subscriptions", nowhere).await.0, 201);
+    // Without an id of its own there is one of a name.
+    let second = json!({"name": "PRODUCTION", "location": "westeurope"});
+    let (status, body) = house.ask(Method::POST, "/subscriptions", second).await;
+    assert_eq!((status, &body["code"]), (409, &json!("exists")), "{body}");
+    assert!(body["title"].as_str().unwrap().contains("`PRODUCTION`"), "{body}");
+    // The tenant's geography may come of a location, so that lies in one.
+    let mut nowhere = json!({"id": SECOND, "name": "Nowhere", "location": "atlantis"});
+    let (status, body) = house.ask(Method::POST, "/subscriptions", nowhere.clone()).await;
+    assert_eq!((status, &body["code"]), (400, &json!("geography_unknown")), "{body}");
+    assert!(body["title"].as_str().unwrap().contains("AU, CH, EU"), "{body}");
+    nowhere["location"] = json!("uksouth");
+    assert_eq!(house.ask(Method::POST, "/subscriptions", nowhere.clone()).await.0, 201);
+    nowhere["location"] = json!("atlantis");
+    assert_eq!(house.ask(Method::POST, "/subscriptions", nowhere).await.0, 400, "nor over a good one");
+    assert_eq!(house.get(&format!("/subscriptions/{SECOND}")).await["location"], "uksouth");
+    // As an older version took it.
+    sqlx::query("UPDATE plane_subscriptions SET location = 'canadacentral' WHERE name = 'Nowhere'")
+        .execute(house.server.server.shared.db.pool())
+        .await
+        .unwrap();
     let path = format!("/subscriptions/{SECOND}/plan");
     let (status, body) = house.ask(Method::PUT, &path, json!({"plan": "P1"})).await;
     assert_eq!((status, &body["code"]), (400, &json!("geography_unknown")), "{body}");
@@ -141,6 +159,7 @@ async fn geography_is_fixed(house: &House) {
         assert!(
             body["title"].as_str().unwrap().contains("EU") && body["hint"].as_str().unwrap().contains("another tenant")
         );
+        assert!(body["hint"].as_str().unwrap().contains("garrison tenant reset"), "{body}");
     };
     fixed(house.ask(Method::PUT, "/tenant", json!({"geography": "UK"})).await);
     assert_eq!(house.ask(Method::PUT, "/tenant", json!({"geography": "eu"})).await.0, 200);
@@ -178,6 +197,8 @@ async fn geography_is_fixed(house: &House) {
     }
     let trial = sqlx::query("UPDATE plane_trials SET started = 0").execute(db.pool()).await.unwrap_err();
     assert!(trial.to_string().contains("neither stopped nor paused nor extended"), "{trial}");
+    let trial = sqlx::query("DELETE FROM plane_trials").execute(db.pool()).await.unwrap_err();
+    assert!(trial.to_string().contains("remembered for good"), "{trial}");
     assert_eq!(house.get("/tenant").await["geography"], "EU");
 }
 
@@ -336,6 +357,11 @@ async fn trial(house: &House) {
 
 /// Looked at, refused where the machines changed since, then done whole.
 async fn bulk(house: &House) {
+    let nowhere = json!({"selector": {"subscriptionId": FIRST, "resourceGroup": "nowhere"}, "plan": "P1"});
+    for path in ["/plans/preview", "/plans/bulk"] {
+        let (status, body) = house.ask(Method::POST, path, nowhere.clone()).await;
+        assert!(status == 404 && body["title"].as_str().unwrap().contains("`nowhere`"), "{body}");
+    }
     let selector = json!({"subscriptionId": FIRST, "tagName": "row", "tagValue": "odd"});
     let (status, seen) = house.ask(Method::POST, "/plans/preview", json!({"selector": selector, "plan": "P1"})).await;
     assert_eq!(
@@ -605,6 +631,7 @@ async fn configuration(folder: &Path, database: Option<String>) {
         change(&mut config);
         let error = format!("{:#}", Server::start(config).await.err().unwrap());
         assert!(error.contains(part) && error.contains("default"), "{part}: {error}");
+        assert!(error.contains("put the configuration back") && error.contains("garrison tenant reset"), "{error}");
     }
 }
 

@@ -89,6 +89,12 @@ impl Sshd {
         }
     }
 
+    /// Of its host key, as OpenSSH's own tool says.
+    fn fingerprint(&self) -> String {
+        let said = Command::new("ssh-keygen").arg("-lf").arg(self.folder.path().join("host-key.pub")).output().unwrap();
+        String::from_utf8(said.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+    }
+
     fn user_key(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("user-key")).unwrap()
     }
@@ -146,6 +152,12 @@ async fn a_host_is_connected_by_ssh_and_its_key_is_held_to() {
     assert_eq!(ask(&server, Method::POST, "/reach/secrets", secret).await.0, 409);
     let wrong = json!({"name": "x", "kind": "Ssh", "secret": "ssh-ed25519 AAAA"});
     assert_eq!(ask(&server, Method::POST, "/reach/secrets", wrong).await.0, 400);
+    let sealed = sshd.folder.path().join("sealed-key");
+    let args = ["-q", "-t", "ed25519", "-N", "a passphrase", "-f"];
+    assert!(Command::new("ssh-keygen").args(args).arg(&sealed).status().unwrap().success());
+    let sealed = json!({"name": "y", "kind": "Ssh", "secret": std::fs::read_to_string(&sealed).unwrap()});
+    let (status, refused) = ask(&server, Method::POST, "/reach/secrets", sealed).await;
+    assert!(status == 400 && refused["title"].as_str().unwrap().contains("passphrase"), "{refused}");
     let (_, secrets) = ask(&server, Method::GET, "/reach/secrets", Value::Null).await;
     assert!(secrets["items"].as_array().unwrap().len() == 1 && !secrets.to_string().contains("PRIVATE"));
     let middle = sshd.user_key().lines().nth(2).unwrap().to_owned();
@@ -164,7 +176,9 @@ async fn a_host_is_connected_by_ssh_and_its_key_is_held_to() {
         assert_eq!(ask(&server, Method::POST, "/reach/ssh", bad).await.0, 400, "{name}");
     }
     // Never seen: refused, and nothing is remembered.
-    assert_eq!(run(&server, &order).await[0].0, "HostKeyUnknown");
+    let print = sshd.fingerprint();
+    let refused = run(&server, &order).await.remove(0);
+    assert!(refused.0 == "HostKeyUnknown" && refused.1.contains(&print), "{refused:?} {print}");
     assert_eq!(ask(&server, Method::GET, "/reach/hosts", Value::Null).await.1["items"], json!([]));
     assert!(!opt.exists() && machines(&server.server).await.is_empty());
     // Accepted; beside it a host that nobody answers at.
@@ -182,6 +196,7 @@ async fn a_host_is_connected_by_ssh_and_its_key_is_held_to() {
     let key = format!("[127.0.0.1]:{port}");
     let (_, hosts) = ask(&server, Method::GET, "/reach/hosts", Value::Null).await;
     assert_eq!(hosts["items"][0]["address"], json!(key));
+    assert_eq!(hosts["items"][0]["fingerprints"], json!([format!("{print} (ssh-ed25519)")]));
     // Nothing of the run is left: no key, no token that lets anybody in.
     let left = std::fs::read_dir(server.folder().join("run")).unwrap().flatten();
     assert!(!left.map(|e| e.file_name()).any(|n| n.to_string_lossy().starts_with("ssh-")));
@@ -194,7 +209,7 @@ async fn a_host_is_connected_by_ssh_and_its_key_is_held_to() {
     sshd.start();
     order["hosts"].as_array_mut().unwrap().truncate(1);
     let ended = run(&server, &order).await;
-    assert_eq!(ended[0].0, "HostKeyChanged", "{ended:?}");
+    assert!(ended[0].0 == "HostKeyChanged" && ended[0].1.contains(&sshd.fingerprint()), "{ended:?}");
     let forget = format!("/reach/hosts/%5B127.0.0.1%5D%3A{port}");
     assert_eq!(ask(&server, Method::DELETE, &forget, Value::Null).await.0, 204);
     assert_eq!(ask(&server, Method::DELETE, &forget, Value::Null).await.0, 404);

@@ -25,6 +25,14 @@ async fn moved(database: Option<String>) {
     let server = TestServer::start_with(|c| c.database_url = database.clone()).await.unwrap();
     let data = server.folder().to_owned();
     plan_on(&server).await;
+    // An hour that was metered: it goes with the tenant, as its trial does, and no other way.
+    sqlx::query(
+        "INSERT INTO metering_ledger (tenant_id, machine_id, hour, subscription_id, plan, state, trial, minutes, \
+         settled, seat_id) VALUES ('default', 'm', 1, 's', 'P1', 'HybridConnected', 0, 1, 1, '')",
+    )
+    .execute(server.server.shared.db.pool())
+    .await
+    .unwrap();
     let identity = enrol(server.gateway(), &server.token().await.unwrap(), HOST).await.unwrap();
     let mut sensor = TestSensor::connect(identity.clone(), server.gateway(), boot(1)).await.unwrap();
     sensor.send("DeviceProcessEvents", &process_rows(0, 20)).await.unwrap();
@@ -43,6 +51,7 @@ async fn moved(database: Option<String>) {
     let reset = Reset::open(&config(&data, database.as_ref())).await.unwrap();
     let scope = reset.look(&tenant, &uk).await.unwrap();
     assert_eq!((scope.devices, scope.from.as_str()), (1, "EU"));
+    assert!(scope.rows["metering_ledger"] == 1 && scope.rows["plane_trials"] == 1, "{scope:?}");
     assert!(scope.rows["fleet_devices"] == 1 && scope.files > 0 && scope.key.is_some(), "{scope:?}");
     assert_eq!(reset.look(&tenant, &uk).await.unwrap().digest(), scope.digest());
     assert!(matches!(reset.run(&tenant, &uk, "0", true, garrison_server::now, None).await, Err(ResetError::Stale)));

@@ -149,8 +149,19 @@ fn an_installation_that_lasts_is_told_and_one_that_ends_is_not() {
 #[test]
 fn a_passive_sensor_is_told_and_is_well() {
     let mut s = Scene::well();
-    s.connector = Some(ConnectorLook { passive: true, offboarded: None });
+    s.connector = Some(ConnectorLook { passive: true, ..ConnectorLook::default() });
     s.is(Healthy, &["Passive"]);
+}
+
+#[test]
+fn a_second_machine_with_its_identity_is_told_for_a_week() {
+    let mut s = Scene::well();
+    s.connector = Some(ConnectorLook { twin: Some(BEGIN), ..ConnectorLook::default() });
+    s.is(Unhealthy, &["Twin"]);
+    s.alive(BEGIN + TWIN_TOLD);
+    s.is(Unhealthy, &["Twin"]);
+    s.alive(BEGIN + TWIN_TOLD + 1);
+    s.is(Healthy, &[]);
 }
 
 #[test]
@@ -268,7 +279,7 @@ fn nothing_is_expected_of_a_machine_for_a_reason() {
 fn a_machine_that_was_off_boarded_or_is_off_is_not_expected_to_answer() {
     let mut s = Scene::well();
     let off = Offboarded { who: "amy".into(), at: BEGIN, done: false, returned: false };
-    s.connector = Some(ConnectorLook { passive: false, offboarded: Some(off) });
+    s.connector = Some(ConnectorLook { offboarded: Some(off), ..ConnectorLook::default() });
     s.now = BEGIN + EXPIRED_AFTER;
     s.is(NotApplicable, &["OffBoarded"]);
     for (power, is_off) in [
