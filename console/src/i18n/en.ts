@@ -278,6 +278,8 @@ export const en = {
     actionFirst: 'Add a subscription and connect the first machine',
     actionReason_one: '{{count}} machine: {{reason}}.',
     actionReason_other: '{{count}} machines: {{reason}}.',
+    actionRecommendation_one: '{{count}} machine: {{title}}',
+    actionRecommendation_other: '{{count}} machines: {{title}}',
     actionTrial_one: 'The trial of {{name}} ends in {{count}} day',
     actionTrial_other: 'The trial of {{name}} ends in {{count}} days',
     actions: 'What to do first',

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import type { CoverageSubscription, HealthClass, Machine, MachineHealth, PlanLine, Subscription } from '../api/plane';
+import type {
+  Coverage,
+  CoverageSubscription,
+  HealthClass,
+  Machine,
+  MachineHealth,
+  PlanLine,
+  Subscription,
+} from '../api/plane';
 import {
   amount,
   branches,
@@ -209,6 +217,20 @@ describe('what to do first', () => {
   ];
   for (const [name, reasons, list, expected] of cases)
     it(name, () => expect(topActions(coverage(reasons), list).map((a) => `${a.key} ${a.count}`)).toEqual(expected));
+});
+
+describe('top actions', () => {
+  it('hold what recommendations find, and tell nothing twice', () => {
+    const recs = [
+      { key: 'edr-installed', title: 'a', unhealthy: 3 },
+      { key: 'edr-configuration', title: 'b', unhealthy: 2 },
+      { key: 'other', title: 'c', unhealthy: 0 },
+    ];
+    const of = (reasons: Record<string, number>) =>
+      topActions({ reasons } as unknown as Coverage, [{ id: 's' } as Subscription], recs).map((a) => a.key);
+    expect(of({ SensorMissing: 3 })).toEqual(['SensorMissing', 'edr-configuration']);
+    expect(of({})).toEqual(['edr-installed', 'edr-configuration']);
+  });
 });
 
 describe('cost', () => {

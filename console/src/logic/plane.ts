@@ -262,7 +262,15 @@ export function tagsText(tags: Readonly<Record<string, string>>): string {
 export type Action =
   | { kind: 'reason'; key: string; reason: Reason; count: number }
   | { kind: 'trial'; key: string; name: string; count: number }
+  | { kind: 'recommendation'; key: string; title: string; count: number }
   | { kind: 'first'; key: ''; count: 0 };
+
+/** Of a recommendation, what an action needs. */
+export interface Open {
+  key: string;
+  title: string;
+  unhealthy: number;
+}
 
 /** What weighs most goes first: a failure before what is merely missing, both before what was chosen. */
 const WEIGHT: Record<Reason, number> = {
@@ -279,8 +287,15 @@ const WEIGHT: Record<Reason, number> = {
 const TRIAL_DAYS = 7;
 const ACTIONS_MAX = 5;
 
+/** Machines without a sensor are told by the reasons already. */
+const TOLD_BY_REASONS = 'edr-installed';
+
 /** What to do first, at most five things; what somebody chose (an exclusion) is no task. */
-export function topActions(coverage: Coverage, subscriptions: readonly Subscription[]): Action[] {
+export function topActions(
+  coverage: Coverage,
+  subscriptions: readonly Subscription[],
+  recommendations: readonly Open[] = [],
+): Action[] {
   if (subscriptions.length === 0) return [{ kind: 'first', key: '', count: 0 }];
   const reasons = (Object.entries(coverage.reasons) as [Reason, number][])
     .filter(([reason, count]) => count > 0 && (WEIGHT[reason] ?? 0) > 0)
@@ -289,7 +304,11 @@ export function topActions(coverage: Coverage, subscriptions: readonly Subscript
   const trials = subscriptions
     .filter((s) => s.trial?.active && s.trial.daysLeft <= TRIAL_DAYS)
     .map((s): Action => ({ kind: 'trial', key: s.id, name: s.name, count: s.trial?.daysLeft ?? 0 }));
-  return [...reasons, ...trials].slice(0, ACTIONS_MAX);
+  const open = recommendations
+    .filter((r) => r.unhealthy > 0 && !(r.key === TOLD_BY_REASONS && reasons.length > 0))
+    .sort((a, b) => b.unhealthy - a.unhealthy)
+    .map((r): Action => ({ kind: 'recommendation', key: r.key, title: r.title, count: r.unhealthy }));
+  return [...reasons, ...open, ...trials].slice(0, ACTIONS_MAX);
 }
 
 /** `12.35 EUR`, from micro-units; below a cent all six places, so that little is not nothing. */

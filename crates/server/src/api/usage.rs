@@ -236,6 +236,14 @@ pub async fn seats_put(
     Extension(who): Extension<Principal>,
     Body(body): Body<SeatsBody>,
 ) -> Result<Json<Page<Seats>>, ApiError> {
-    api.shared.metering.seats_put(&api.shared.tenant, &body.items, &who.name, crate::now()).await?;
+    let (shared, now) = (&api.shared, crate::now());
+    // Seats of a subscription that is not there would cover nothing; a pool that is kept may outlive its subscription.
+    for new in body.items.iter().filter(|new| new.id.is_none()) {
+        if let Some(id) = &new.subscription_id {
+            let known = shared.plane.subscription(&shared.tenant, id, now).await;
+            known.map_err(|error| ApiError::with(Kind::SeatsRefused, error.to_string()))?;
+        }
+    }
+    shared.metering.seats_put(&shared.tenant, &body.items, &who.name, now).await?;
     Ok(page(api.shared.metering.seats(&api.shared.tenant).await?))
 }

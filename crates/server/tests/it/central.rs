@@ -1,12 +1,14 @@
 //! The central store: planted names in every table and column, and not one of them in any byte of it.
 
 use crate::rest::{all_files, plan_on, telling};
+use base64::Engine as _;
 use garrison_lake::Batch;
-use garrison_model::{BootId, DeviceId, Micros};
+use garrison_model::{BootId, DeviceId, Geography, Micros, TenantId};
 use garrison_server::central::export;
 use garrison_server::retention::DAY;
 use garrison_server::shared::rfc3339;
 use garrison_telemetry::{BatchHeader, batch_from_json};
+use garrison_testkit::enrol;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
@@ -44,7 +46,8 @@ async fn no_name_of_any_table_is_in_the_central_store_or_another_geography() {
             }
         }
         row.insert("Timestamp".into(), json!(yesterday));
-        let Ok(batch) = batch_from_json(table.name, &[Value::Object(row)]) else { continue };
+        let batch = batch_from_json(table.name, &[Value::Object(row)]);
+        let batch = batch.unwrap_or_else(|error| panic!("{} is not planted: {error}", table.name));
         let header = BatchHeader {
             device: device.clone(),
             boot: boot.clone(),
@@ -61,6 +64,10 @@ async fn no_name_of_any_table_is_in_the_central_store_or_another_geography() {
         }
     }
     assert!(sequence >= 12, "rows in {sequence} tables");
+    // Control data too, and another tenant in another geography, which works and has nothing to do with it.
+    let (uk, other) = (Geography::new("UK").unwrap(), TenantId::new("other").unwrap());
+    assert!(server.server.houses.make(&other, &uk, "test").await.unwrap().is_some());
+    enrol(server.gateway(), &server.token().await.unwrap(), &format!("{PLANTED}-host")).await.unwrap();
     shared.lake.flush().await.unwrap();
     assert_eq!(export(shared, now).await.unwrap(), 7);
     assert_eq!(export(shared, now).await.unwrap(), 0, "a day is written once");
@@ -73,13 +80,26 @@ async fn no_name_of_any_table_is_in_the_central_store_or_another_geography() {
     assert!(tables as u64 + 2 >= sequence, "{tables} of {sequence}: {text}");
     let seen = lines.iter().find(|line| line["sha256"] == json!("cd".repeat(32))).unwrap();
     assert_eq!((&seen["devices"], &seen["folders"]), (&json!(1), &json!(["user"])), "{seen}");
-    for planted in [PLANTED, "Zanzibar", device.as_str(), "default"] {
+    let names = seen["names"].as_array().unwrap();
+    assert!(!names.is_empty() && names.iter().all(|name| name.as_str().is_some_and(|n| n.len() >= 16)), "{seen}");
+    // As it is, and as a program would write its bytes.
+    let (hex, base64) = (hex::encode(PLANTED), base64::engine::general_purpose::STANDARD_NO_PAD.encode(&PLANTED[..6]));
+    let forms = [PLANTED, "Zanzibar", device.as_str(), &hex, &base64];
+    for planted in forms.into_iter().chain(["default"]) {
         assert_eq!(telling(&root, planted), Vec::<PathBuf>::new(), "{planted}");
         assert!(files.iter().all(|f| !f.to_string_lossy().contains(planted)));
     }
-    for other in ["us", "uk", "au", "ch", "in"] {
-        assert_eq!(all_files(&data.join("geographies").join(other)), Vec::<PathBuf>::new());
+    let _kept = server.stop().await.unwrap();
+    for none in ["us", "au", "ch", "in"] {
+        assert_eq!(all_files(&data.join("geographies").join(none)), Vec::<PathBuf>::new());
     }
-    assert_eq!(telling(&data.join("geographies"), PLANTED), Vec::<PathBuf>::new());
-    server.stop().await.unwrap();
+    let there = data.join("geographies/uk");
+    assert!(all_files(&there).iter().any(|f| f.ends_with("other/control.db")));
+    for planted in forms {
+        assert_eq!(telling(&there, planted), Vec::<PathBuf>::new(), "{planted}");
+        // At home telemetry is sealed; names of machines lie in control data, in their geography alone.
+        assert_eq!(telling(&data.join("geographies/eu/lake"), planted).is_empty(), planted != device.as_str());
+    }
+    let at_home = telling(&data, &format!("{PLANTED}-host"));
+    assert!(!at_home.is_empty() && at_home.iter().all(|f| f.starts_with(data.join("geographies/eu/control"))));
 }

@@ -14,7 +14,10 @@ mod aws;
 /// An sshd; whoever signs in gets an environment in which the connector touches this folder only.
 struct Sshd {
     folder: tempfile::TempDir,
+    address: String,
     port: u16,
+    /// The network namespace that it runs in; this one unless named.
+    namespace: Option<String>,
     child: Option<Child>,
 }
 
@@ -40,14 +43,19 @@ fn keygen(path: &Path) {
 
 impl Sshd {
     fn lay() -> Option<Self> {
+        // Picked and let go: sshd cannot pick by itself.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self::lay_at("127.0.0.1", port, None)
+    }
+
+    fn lay_at(address: &str, port: u16, namespace: Option<&str>) -> Option<Self> {
         let sshd = Path::new("/usr/sbin/sshd");
         if !sshd.exists() || !Path::new("/usr/bin/ssh").exists() || !nix::unistd::geteuid().is_root() {
             println!("skipped because there is no OpenSSH, or this is not root");
             return None;
         }
-        // Picked and let go: sshd cannot pick by itself.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut made = Self { folder: tempfile::tempdir().unwrap(), port, child: None };
+        let (address, namespace) = (address.to_owned(), namespace.map(str::to_owned));
+        let mut made = Self { folder: tempfile::tempdir().unwrap(), address, port, namespace, child: None };
         let root = made.folder.path().to_owned();
         keygen(&root.join("host-key"));
         keygen(&root.join("user-key"));
@@ -55,13 +63,14 @@ impl Sshd {
         live::lay_host(&root);
         let variable = |name: &str, folder: &str| format!("GARRISON_CONNECT_{name}={}", root.join(folder).display());
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host-key\nAuthorizedKeysFile {0}/authorized\n\
+            "Port {port}\nListenAddress {4}\nHostKey {0}/host-key\nAuthorizedKeysFile {0}/authorized\n\
              PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n\
              SetEnv {1} {2} {3}\n",
             root.display(),
             variable("STATE_DIR", "state"),
             variable("PREFIX", "prefix"),
             variable("HOST_ROOT", "host"),
+            made.address,
         );
         std::fs::write(root.join("config"), config).unwrap();
         // Debian's sshd wants its folder for those that are not signed in yet.
@@ -72,11 +81,18 @@ impl Sshd {
 
     fn start(&mut self) {
         let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
-        let mut command = Command::new("/usr/sbin/sshd");
+        let mut command = match &self.namespace {
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name, "/usr/sbin/sshd"]);
+                command
+            }
+            None => Command::new("/usr/sbin/sshd"),
+        };
         command.args(["-D", "-e", "-f"]).arg(self.folder.path().join("config"));
         self.child = Some(command.stdin(Stdio::null()).stderr(log).spawn().unwrap());
         let end = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while std::net::TcpStream::connect((self.address.as_str(), self.port)).is_err() {
             assert!(Instant::now() < end, "sshd does not come up");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -216,5 +232,104 @@ async fn a_host_is_connected_by_ssh_and_its_key_is_held_to() {
     // A key that the host does not take.
     std::fs::write(sshd.folder.path().join("authorized"), "").unwrap();
     assert_eq!(run(&server, &order).await[0].0, "NotAuthenticated");
+    server.stop().await.unwrap();
+}
+
+fn ip(words: &str) {
+    let done = Command::new("ip").args(words.split(' ')).output().unwrap();
+    assert!(done.status.success(), "ip {words}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A network of our own: a bridge, and namespaces on it. It goes with the test.
+struct Network {
+    bridge: &'static str,
+    namespaces: Vec<String>,
+}
+
+impl Network {
+    const HERE: &str = "10.213.7.1";
+
+    fn lay(bridge: &'static str, count: u8) -> Self {
+        let mut made = Self { bridge, namespaces: Vec::new() };
+        made.clear(count);
+        ip(&format!("link add {bridge} type bridge"));
+        ip(&format!("addr add {}/29 dev {bridge}", Self::HERE));
+        ip(&format!("link set {bridge} up"));
+        for n in 0..count {
+            let (name, here) = (format!("{bridge}-{n}"), format!("{bridge}v{n}"));
+            ip(&format!("netns add {name}"));
+            made.namespaces.push(name.clone());
+            ip(&format!("link add {here} type veth peer name eth0 netns {name}"));
+            ip(&format!("link set {here} master {bridge} up"));
+            for words in [format!("addr add {}/29 dev eth0", Self::address(n)), "link set eth0 up".to_owned()] {
+                ip(&format!("-n {name} {words}"));
+            }
+        }
+        made
+    }
+
+    fn address(n: u8) -> String {
+        format!("10.213.7.{}", n + 2)
+    }
+
+    /// Also of what a run that was cut off left.
+    fn clear(&self, count: u8) {
+        for n in 0..count {
+            let _ = Command::new("ip").args(["netns", "del", &format!("{}-{n}", self.bridge)]).output();
+        }
+        let _ = Command::new("ip").args(["link", "del", self.bridge]).output();
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.clear(u8::try_from(self.namespaces.len()).unwrap_or(u8::MAX));
+    }
+}
+
+/// A range with two hosts in it, each in a network namespace of its own, and addresses at which nobody is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_connected_by_ssh_across_network_namespaces() {
+    let program = programs().join("garrison-connect");
+    if !nix::unistd::geteuid().is_root() || !Path::new("/usr/sbin/sshd").exists() || !program.exists() {
+        println!("skipped because this is not root, there is no OpenSSH, or the programs are not built");
+        return;
+    }
+    let _network = Network::lay("grtest", 2);
+    let server = TestServer::start_with(|c| c.gateway = format!("{}:0", Network::HERE).parse().unwrap()).await.unwrap();
+    let hosts: Vec<Sshd> =
+        (0..2).map(|n| Sshd::lay_at(&Network::address(n), 22, Some(&format!("grtest-{n}"))).unwrap()).collect();
+    // One key for both, as an operator has it.
+    std::fs::copy(hosts[0].folder.path().join("authorized"), hosts[1].folder.path().join("authorized")).unwrap();
+    std::fs::write(hosts[1].folder.path().join("host/etc/hostname"), "second\n").unwrap();
+    let prod = subscription(&server.server, None).await;
+    let secret = json!({"name": "ops", "kind": "Ssh", "secret": hosts[0].user_key()});
+    assert_eq!(ask(&server, Method::POST, "/reach/secrets", secret).await.0, 201);
+    let folder = server.folder().join("programs");
+    std::fs::create_dir_all(&folder).unwrap();
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    std::fs::copy(&program, folder.join(format!("garrison-connect-{architecture}"))).unwrap();
+    // Each host has a program folder of its own: what runs is found and ended by it.
+    let directory = hosts[0].folder.path().join("host-opt");
+    let range = garrison_server::reach::address::range("10.213.7.0/29").unwrap();
+    let range: Vec<Value> = range.into_iter().map(|host| json!({"address": host.address})).collect();
+    let order = json!({
+        "hosts": range, "user": "root", "key": "ops", "gateway": server.gateway().to_string(),
+        "subscription": prod, "resourceGroup": "lab", "acceptNewHosts": true, "directory": directory.to_str().unwrap(),
+    });
+    let ended = run(&server, &order).await;
+    assert_eq!(ended.len(), 6, "{ended:?}");
+    assert_eq!(ended.iter().filter(|(code, _)| code == "Connected").count(), 2, "{ended:?}");
+    assert!((1..=2).all(|at| ended[at].0 == "Connected"), "{ended:?}");
+    assert!((3..=5).all(|at| matches!(ended[at].0.as_str(), "Unreachable" | "TimedOut")), "{ended:?}");
+    let log = hosts[0].folder.path().join("log");
+    for name in ["live", "second"] {
+        let holds = |m: &Machine| m.name.as_str() == name && m.state == ConnectionState::Connected;
+        live::until(&server.server, name, &log, holds).await;
+    }
+    // The same range again: who is connected stays, and is not counted as a failure.
+    let again = run(&server, &order).await;
+    assert!((1..=2).all(|at| again[at].0 == "Connected"), "{again:?}");
+    assert_eq!(machines(&server.server).await.len(), 2);
     server.stop().await.unwrap();
 }
