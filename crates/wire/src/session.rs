@@ -8,5 +8,6 @@ mod sensor;
 pub use gateway::{GatewayAction, GatewayLimits, GatewaySession, StoreResult};
 pub use sensor::{SensorAction, SensorSession};
 
-#[cfg(all(test, feature = "gateway"))]
+#[cfg(test)]
+#[cfg(feature = "gateway")]
 mod tests;
