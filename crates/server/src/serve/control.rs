@@ -82,7 +82,7 @@ async fn in_folder(ground: &Ground, tenant: &TenantId, place: &Place) -> anyhow:
     if !is_there && ground.plane.tenant_settled(tenant).await? {
         anyhow::bail!(lost(tenant, None, place));
     }
-    std::fs::create_dir_all(place.control())?;
+    super::private_folder(place.control())?;
     let left = own.dialect() == Dialect::Sqlite && rows::any(own, tenant).await?;
     if left && !is_there {
         rows::copy(own, tenant, &path).await?;
