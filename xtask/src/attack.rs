@@ -3,7 +3,7 @@
 //! This program, copied under the names `apache2` and `xmrig` into a folder of its own below the temporary folder, plays
 //! two parts: a web server with a hole that runs what a request asks for, and a miner that mines nothing.
 
-use crate::tools::{Done, Failure, paint, wait_for};
+use crate::tools::{Done, Failure, paint, tell, wait_for};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
@@ -132,7 +132,7 @@ impl Attack {
     pub fn play(&self, quiet: bool) -> Done {
         let say = |technique: &str, words: &str| {
             if !quiet {
-                eprintln!("  {} {words}", paint("35", &format!("{technique:<10}")));
+                tell!("  {} {words}", paint("35", &format!("{technique:<10}")));
             }
         };
         let folder = self.folder.display().to_string();

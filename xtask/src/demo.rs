@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: from a bare machine to an incident on the screen, and back: this machine is connected, Plan 2 is
 //! switched on, the sensor comes by itself, an attack is played; at the end the machine is off-boarded.
 
-use crate::tools::{Done, fail, is_root, paint, say};
+use crate::tools::{Done, fail, is_root, paint, say, tell};
 use crate::{attack, packages, stage};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
@@ -24,33 +24,33 @@ pub fn run(args: &[&str]) -> Done {
         signal_hook::flag::register(signal, Arc::clone(&asked))?;
     }
     for line in stage.sensor_health()?.lines() {
-        eprintln!("    {line}");
+        tell!("    {line}");
     }
     say("playing a harmless attack on this machine; all of it is undone");
     attack::run(false)?;
     let id = match stage.incident() {
         Ok(id) => id,
         Err(error) => {
-            eprintln!("logs are in {}", stage.folder().display());
+            tell!("logs are in {}", stage.folder().display());
             return Err(error);
         }
     };
     // Straight to the terminal, so that it may use colour and the whole width.
     stage.garrison_command(&["incident", "show", &id.to_string()]).status()?;
     let link = stage.sign_in_link()?;
-    eprintln!("\n{} {}", paint("32;1", "Open the console (the link works once):"), paint("4", &link));
+    tell!("\n{} {}", paint("32;1", "Open the console (the link works once):"), paint("4", &link));
     if args.contains(&"--once") {
         return stage.stop();
     }
     if args.contains(&"--keep") {
         let folder = stage.folder().display().to_string();
         let (server, keeper) = stage.leave();
-        eprintln!("Left running: server {server}, connector {keeper} with its sensor. Stop: kill {keeper} {server}.");
-        eprintln!("Data: {folder}");
+        tell!("Left running: server {server}, connector {keeper} with its sensor. Stop: kill {keeper} {server}.");
+        tell!("Data: {folder}");
         return Ok(());
     }
-    eprintln!("The machine and its extension are under Machines; deleted there, the extension comes back once.");
-    eprintln!("Ctrl-C off-boards this machine, stops everything and leaves it as it was.");
+    tell!("The machine and its extension are under Machines; deleted there, the extension comes back once.");
+    tell!("Ctrl-C off-boards this machine, stops everything and leaves it as it was.");
     wait_for_interrupt(&asked);
     stage.stop()?;
     say("stopped; nothing is left behind");

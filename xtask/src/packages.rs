@@ -1,6 +1,6 @@
 //! Packages of the distribution that building and testing need.
 
-use crate::tools::{Done, command, fail, find, have, is_root, paint, run, say, skip};
+use crate::tools::{Done, command, fail, find, have, is_root, paint, run, say, skip, tell};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 /// What is needed, how it is recognised, and the package of Debian and Ubuntu that has it.
@@ -55,7 +55,7 @@ pub fn install(needs: &[&[Need]], yes: bool) -> Done {
     }
     say("packages that are missing:");
     for need in &missing {
-        eprintln!("    {:<18} {}", paint("1", need.package), need.why);
+        tell!("    {:<18} {}", paint("1", need.package), need.why);
     }
     let names: Vec<&str> = missing.iter().map(|n| n.package).collect();
     if find("apt-get").is_none() {

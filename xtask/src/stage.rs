@@ -3,7 +3,7 @@
 
 mod connected;
 
-use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, run, say, skip, target, wait_for};
+use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, run, say, skip, target, tell, wait_for};
 use connected::Connected;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,20 @@ pub struct Stage {
     /// The sensor, where it is not the connector that keeps it.
     sensor: Child,
     connected: Option<Connected>,
+    /// Whether it was stopped, or is meant to go on.
+    over: bool,
+}
+
+/// What fails half-way leaves nothing running, and the machine as it was.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !std::mem::replace(&mut self.over, true) {
+            if let Err(error) = self.leave_machine() {
+                tell!("{}", error.0);
+            }
+            self.stop_all();
+        }
+    }
 }
 
 impl Stage {
@@ -68,6 +82,7 @@ impl Stage {
             server,
             sensor: placeholder()?,
             connected: None,
+            over: false,
         };
         let (http, gateway) = stage.addresses()?;
         stage.http = http;
@@ -247,6 +262,7 @@ impl Stage {
 
     /// Off-boards this machine if it is connected, stops everything and removes the folder.
     pub fn stop(mut self) -> Done {
+        self.over = true;
         let left = self.leave_machine();
         self.stop_all();
         left?;
@@ -264,8 +280,9 @@ impl Stage {
     }
 
     /// Leaves everything running; says the process ids of the server and of what ends the sensor.
-    pub fn leave(self) -> (u32, u32) {
-        (self.server.id(), self.connected.map_or(self.sensor.id(), |c| c.process.id()))
+    pub fn leave(mut self) -> (u32, u32) {
+        self.over = true;
+        (self.server.id(), self.connected.as_ref().map_or(self.sensor.id(), |c| c.process.id()))
     }
 }
 

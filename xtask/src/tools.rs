@@ -57,14 +57,24 @@ pub fn paint(code: &str, words: &str) -> String {
     }
 }
 
+/// Writes a line for people. Where nobody reads any more (`demo | head`, a closed terminal) what is under way goes on to its
+/// end: a demonstration has a machine to put back.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+pub(crate) use tell;
+
 /// Says what is being done.
 pub fn say(words: &str) {
-    eprintln!("{} {words}", paint("36;1", "▸"));
+    tell!("{} {words}", paint("36;1", "▸"));
 }
 
 /// Says that something is not done, and why.
 pub fn skip(words: &str) {
-    eprintln!("{} {words}", paint("33;1", "skipped:"));
+    tell!("{} {words}", paint("33;1", "skipped:"));
 }
 
 /// `cargo` with the build folder set.
@@ -90,7 +100,7 @@ pub fn run(what: &str, command: &mut Command) -> Done {
     if !status.success() {
         return fail(format!("{what}: {} ended with {status}", show(command)));
     }
-    eprintln!("  {} in {:.0} s", paint("32", "done"), start.elapsed().as_secs_f64());
+    tell!("  {} in {:.0} s", paint("32", "done"), start.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! the end the plan goes off, the machine is off-boarded, and what is left is held against what was there before.
 
 use super::{Stage, path, spawn, stop};
-use crate::tools::{Done, command, fail, json_text, output, run, say, wait_for};
+use crate::tools::{Done, command, fail, json_text, output, run, say, tell, wait_for};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -158,7 +158,7 @@ impl Stage {
         let enrolled = output(command(&program, self.connector_words(&words)).stdin(Stdio::null()))?;
         let Some(resource) = json_text(&enrolled, "resourceId") else { return fail("the connector was not enrolled") };
         let process = spawn(&program, &self.connector_words(&["run"]), &self.folder.join("connector.log"))?;
-        eprintln!("    {resource}");
+        tell!("    {resource}");
         self.connected = Some(Connected { process, machine: resource.clone(), before });
         let connected = wait_for(Duration::from_mins(1), || {
             let shown = self.garrison(&["machine", "show", &resource, "--output", "json"]).ok()?;
@@ -181,7 +181,7 @@ impl Stage {
         };
         if state == "Failed" {
             if UNSUPPORTED.contains(&code.as_str()) {
-                eprintln!("    code {code}: {words}");
+                tell!("    code {code}: {words}");
                 return Ok(false);
             }
             return self.give_up(&format!("the sensor was not installed, code {code}: {words}"), "connector.log");
@@ -205,7 +205,7 @@ impl Stage {
             let shown = self.garrison(&["machine", "show", &connected.machine, "--output", "json"]).ok()?;
             let (state, code, words) = extension(&shown)?;
             if state != last {
-                eprintln!("    {:>5.1} s  Sensor.Linux  {state}", begun.elapsed().as_secs_f64());
+                tell!("    {:>5.1} s  Sensor.Linux  {state}", begun.elapsed().as_secs_f64());
                 last.clone_from(&state);
             }
             // A server that was asked before it had looked for packages looks again.
