@@ -50,6 +50,10 @@ test('who works in several tenants changes over in the head of the page', async 
   assert.equal(await page.getByLabel('Tenant', { exact: true }).count(), 0, 'one tenant is no choice');
   state.tenants = 2;
   await visit('/environment');
+  // The roots of the tree, too.
+  const roots = page.getByRole('list', { name: 'Tenants' }).getByRole('button');
+  await roots.first().waitFor();
+  assert.deepEqual(await roots.allInnerTexts(), ['default · EU', 'branch · UK']);
   await page.getByLabel('Tenant', { exact: true }).selectOption('branch · UK');
   await page.waitForURL(`${mock.url}/`);
   await page.locator('option:checked', { hasText: 'branch' }).waitFor({ state: 'attached' });

@@ -69,6 +69,7 @@ export const bulkPlan = {
 export const environment = {
   add: 'Add subscription',
   added: 'The subscription is there',
+  tenants: 'Tenants',
   bulk: 'Change many …',
   byPlan: 'Machines by plan in force',
   sensorLinux: 'Sensor on Linux',

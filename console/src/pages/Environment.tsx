@@ -1,6 +1,7 @@
 import { Button, Field, Input } from '@fluentui/react-components';
 import {
   AddRegular,
+  BuildingRegular,
   ChevronRightRegular,
   EditRegular,
   FolderRegular,
@@ -13,11 +14,13 @@ import {
   type Reason,
   type Selector,
   type Subscription,
+  type TenantLine,
   useCoverage,
   useGroupsOf,
   useMayChange,
   usePlaneChange,
   useSubscriptions,
+  useTenants,
 } from '../api/plane';
 import { t } from '../i18n';
 import { listOf } from '../logic/address';
@@ -43,6 +46,35 @@ type Asking =
   | { what: 'bulk'; start?: Partial<Selector> }
   | { what: 'connect'; start?: string }
   | { what: 'add' };
+
+/** The roots of the tree: the tenants that the session may work in. Another one is a click, and the page begins anew. */
+function Roots() {
+  const all = useTenants().data ?? [];
+  const tell = useTell();
+  if (all.length < 2) return null;
+  const words = (one: TenantLine) => (one.geography ? `${one.id} · ${one.geography}` : one.id);
+  return (
+    <ul className="plain roots" aria-label={t('environment.tenants')}>
+      {all.map((one) => (
+        <li key={one.id}>
+          <Button
+            size="small"
+            appearance={one.current ? 'primary' : 'subtle'}
+            icon={<BuildingRegular />}
+            aria-current={one.current}
+            onClick={() => {
+              if (one.current) return;
+              const there = () => window.location.assign('/environment');
+              api.put('/session/tenant', { tenant: one.id }).then(there, tell.failed);
+            }}
+          >
+            {words(one)}
+          </Button>
+        </li>
+      ))}
+    </ul>
+  );
+}
 
 function AddDialog({ close }: { close: () => void }) {
   const [name, setName] = useState('');
@@ -273,6 +305,7 @@ export default function Environment() {
             </>
           )}
         </div>
+        <Roots />
         <DataGrid
           name="environment"
           label={t('environment.subscriptions')}

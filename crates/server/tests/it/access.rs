@@ -78,6 +78,7 @@ async fn contract(database: Option<String>) {
     scopes_bind_tokens(&estate).await;
     nobody_gives_what_he_lacks(&estate).await;
     every_route_asks_for_its_action(&estate).await;
+    each_role_does_what_it_lists_and_no_more(&estate).await;
     another_tenants_ids_are_not_there(&estate).await;
     the_audit_log_proves_itself(&estate).await;
 }
@@ -271,6 +272,57 @@ async fn every_route_asks_for_its_action(estate: &Estate) {
         let path = whole_path(&filled(line.path, "no-such"));
         let (status, answer) = estate.house.ask(&estate.web, method, &path, Some(&json!({}))).await;
         assert_eq!(status, 403, "{} {path}: {answer}", line.method);
+    }
+}
+
+/// Role × route × (whole tenant, one device group): each built-in role is refused what is not on its list, and is not refused
+/// what is; bound to a group it is refused what concerns the whole, and finds nothing of what lies outside.
+async fn each_role_does_what_it_lists_and_no_more(estate: &Estate) {
+    let (_, roles) = estate.ask(&estate.house.admin, "GET", "/access/roles", Value::Null).await;
+    let roles: Vec<&Value> = roles["items"].as_array().unwrap().iter().filter(|role| role["builtIn"] == true).collect();
+    assert!(roles.len() >= 5, "{roles:?}");
+    for role in roles {
+        let name = role["name"].as_str().unwrap();
+        let holds = |action: Action| role["actions"].as_array().unwrap().contains(&json!(action.as_str()));
+        let new = json!({"name": name, "scope": role["actions"], "expiresHours": 1});
+        let whole = estate.token(new.clone()).await;
+        let mut new = new;
+        new["deviceGroups"] = json!(["web"]);
+        let part = estate.token(new).await;
+        for line in ROUTES {
+            let Gate::May(action, target) = line.gate else { continue };
+            let method = Method::from_bytes(line.method.as_bytes()).unwrap();
+            let ask = async |token: &str, id: &str| {
+                let path = whole_path(&filled(line.path, id));
+                estate.house.ask(token, method.clone(), &path, Some(&json!({}))).await
+            };
+            if !holds(action) {
+                for token in [&whole, &part] {
+                    let (status, answer) = ask(token, "no-such").await;
+                    assert_eq!(status, 403, "{name}: {} {}: {answer}", line.method, line.path);
+                }
+                continue;
+            }
+            // What a role may change is not changed here: reading is enough to tell.
+            if line.method != "GET" || line.path == "/events" {
+                continue;
+            }
+            let (status, answer) = ask(&whole, "no-such").await;
+            assert!(!matches!(status, 401 | 403 | 500..), "{name}: {} {}: {status} {answer}", line.method, line.path);
+            let foreign = match target {
+                Target::Device => estate.db.clone(),
+                Target::Alert => estate.alerts[1].clone(),
+                Target::Incident => estate.incidents[1].to_string(),
+                _ => "no-such".to_owned(),
+            };
+            let (status, answer) = ask(&part, &foreign).await;
+            let right = match target {
+                Target::Whole => status == 403,
+                Target::Device | Target::Alert | Target::Incident => status == 404,
+                _ => !matches!(status, 401 | 500..),
+            };
+            assert!(right, "{name} of one group: {} {}: {status} {answer}", line.method, line.path);
+        }
     }
 }
 
