@@ -10,6 +10,8 @@ use crate::{cloud, host, words};
 use clap::{Args, Parser, Subcommand};
 use garrison_wire::connect::binding;
 use serde_json::json;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -185,14 +187,6 @@ fn enrol_command(layout: &Layout, arguments: Enrol, runtime: &tokio::runtime::Ru
     if let Err(error) = wanted.token.parse::<garrison_wire::connect::token::ConnectorToken>() {
         return fail(Exit::Usage, error);
     }
-    if arguments.placed {
-        let marked = crate::identity::make_state(&layout.state)
-            .map_err(|e| words(&e))
-            .and_then(|()| std::fs::write(layout.placed(), b"").map_err(|e| e.to_string()));
-        if let Err(error) = marked {
-            return fail(Exit::Failed, error);
-        }
-    }
     if arguments.defer {
         return match wanted.store(&layout.state) {
             Ok(()) => {
@@ -204,6 +198,11 @@ fn enrol_command(layout: &Layout, arguments: Enrol, runtime: &tokio::runtime::Ru
     }
     match runtime.block_on(enrol(layout, &wanted, arguments.force)) {
         Ok((identity, is_new)) => {
+            if arguments.placed
+                && let Err(error) = placed_note(layout)
+            {
+                return fail(Exit::Failed, error);
+            }
             shown(&identity);
             if !is_new {
                 eprintln!("garrison-connect: connected already, nothing was changed; --force connects it anew");
@@ -212,6 +211,13 @@ fn enrol_command(layout: &Layout, arguments: Enrol, runtime: &tokio::runtime::Ru
         }
         Err(error) => fail(enrol_exit(&error), words(&error)),
     }
+}
+
+/// Writes down which program the server laid here. The connector that runs may be another one, from a package, and stays.
+fn placed_note(layout: &Layout) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
+    let path = layout.placed();
+    std::fs::write(&path, program.as_os_str().as_bytes()).map_err(|e| format!("cannot write `{}`: {e}", path.display()))
 }
 
 /// Held as long as the connector runs: two on one state folder would be two machines with one identity.
@@ -291,31 +297,28 @@ fn enrol_pending(layout: &Layout, runtime: &tokio::runtime::Runtime) -> Result<I
 /// Removes everything of the connector: its state, and its program and unit where the server laid them here. The sensor
 /// is gone already.
 fn leave(layout: &Layout) -> Exit {
-    let placed = layout.placed().exists();
+    let placed = crate::identity::read_small(&layout.placed()).ok().flatten();
     match std::fs::remove_dir_all(&layout.state) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return fail(Exit::Failed, format!("off-boarded, but `{}` cannot be removed: {e}", layout.state.display()));
         }
         _ => {}
     }
-    if !placed {
+    let Some(placed) = placed else {
         eprintln!("garrison-connect: this machine is off-boarded, nothing of Garrison is left but this program");
         return Exit::Ok;
-    }
-    match unplace(layout) {
+    };
+    match unplace(layout, Path::new(OsStr::from_bytes(&placed))) {
         Ok(()) => {
-            eprintln!("garrison-connect: this machine is off-boarded, nothing of Garrison is left");
+            eprintln!("garrison-connect: this machine is off-boarded, and what the server laid here is gone");
             Exit::Ok
         }
         Err(error) => fail(Exit::Failed, format!("off-boarded, but {error}")),
     }
 }
 
-/// Takes away what the server laid here: the unit, if it is that of this program, and the program.
-fn unplace(layout: &Layout) -> Result<(), String> {
-    let program = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
-    // Another version may have been laid over the running one.
-    let program = PathBuf::from(program.to_string_lossy().trim_end_matches(" (deleted)").to_owned());
+/// Takes away what the server laid here: the unit, if it is that of the program, the program, and its folders.
+fn unplace(layout: &Layout, program: &Path) -> Result<(), String> {
     let unit = layout.connector_unit();
     let ours = format!("ExecStart={} ", program.display());
     if std::fs::read_to_string(&unit).is_ok_and(|text| text.contains(&ours)) {
@@ -328,10 +331,17 @@ fn unplace(layout: &Layout) -> Result<(), String> {
         std::fs::remove_file(&unit).map_err(|e| format!("`{}` cannot be removed: {e}", unit.display()))?;
         systemctl(&["daemon-reload"])?;
     }
-    std::fs::remove_file(&program).map_err(|e| format!("`{}` cannot be removed: {e}", program.display()))?;
-    if let Some(folder) = program.parent() {
-        // The folder too, if there is nothing else in it; `/opt` and its like are the system's.
-        let _ = Some(folder).filter(|f| f.ends_with("garrison")).map(std::fs::remove_dir);
+    match std::fs::remove_file(program) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(format!("`{}` cannot be removed: {e}", program.display()));
+        }
+        _ => {}
+    }
+    // `garrison/connect`, where nothing else is in them; what lies above is the system's.
+    for folder in program.ancestors().skip(1).take_while(|f| f.ends_with("connect") || f.ends_with("garrison")) {
+        if std::fs::remove_dir(folder).is_err() {
+            break;
+        }
     }
     Ok(())
 }

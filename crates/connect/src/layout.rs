@@ -55,7 +55,7 @@ impl Layout {
         self.state.join("sensor.log")
     }
 
-    /// Says that the server put this program on the machine, over SSH or a cloud's agent: it goes with everything else.
+    /// Names the program that the server laid on the machine, over SSH or a cloud's agent: it goes with everything else.
     pub fn placed(&self) -> PathBuf {
         self.state.join("placed")
     }

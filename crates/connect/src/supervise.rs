@@ -292,7 +292,8 @@ impl Keeper {
 fn unit(program: &Path) -> String {
     format!(
         "# Written by garrison-connect; it goes when the machine is off-boarded.\n[Unit]\nDescription=Garrison sensor\n\
-         ConditionPathExists=/var/lib/garrison-sensor/identity.json\nAfter=local-fs.target\n\n[Service]\nExecStart={} run\nRestart=always\nRestartSec=2\n\
+         ConditionPathExists=/var/lib/garrison-sensor/identity.json\nAfter=local-fs.target\n\n[Service]\n\
+         ExecStart={} run\nRestart=always\nRestartSec=2\n\
          StateDirectory=garrison-sensor\nStateDirectoryMode=0700\nRuntimeDirectory=garrison-sensor\n\
          RuntimeDirectoryMode=0700\nMemoryMax=256M\nTasksMax=64\nOOMScoreAdjust=-500\nLimitMEMLOCK=infinity\n\
          NoNewPrivileges=yes\n\n[Install]\nWantedBy=multi-user.target\n",

@@ -127,8 +127,13 @@ impl Connect {
         if !binding::is_bound(&bound) {
             return Err(ConnectError::Value("the machine names neither a machine id nor hardware".to_owned()));
         }
-        let resource =
-            self.place(&scope, &request.subscription, &request.resource_group, &request.name, &facts).await?;
+        // In the same transaction: a second connection, while this one is held, is what many at once would wait for.
+        let only = if request.subscription.is_empty() && scope.subscription.is_empty() {
+            Some(change.subscriptions_few().await?)
+        } else {
+            None
+        };
+        let resource = place(&scope, only, &request.subscription, &request.resource_group, &request.name, &facts)?;
         let mut random = [0; 20];
         rand::rngs::OsRng.try_fill_bytes(&mut random).map_err(|_| ConnectError::Random)?;
         let connector = ConnectorId::new(hex::encode(random)).map_err(|_| ConnectError::Random)?;
@@ -201,50 +206,6 @@ impl Connect {
         Err(ConnectError::Busy)
     }
 
-    /// Where a machine goes: what it asks for, within what the token allows.
-    async fn place(
-        &self,
-        scope: &tokens::Scope,
-        subscription: &str,
-        group: &str,
-        name: &str,
-        facts: &MachineFacts,
-    ) -> Result<ResourceId, ConnectError> {
-        let value = |e: &dyn std::fmt::Display| ConnectError::Value(e.to_string());
-        let asked = if subscription.is_empty() { &scope.subscription } else { subscription };
-        if !scope.subscription.is_empty() && !asked.eq_ignore_ascii_case(&scope.subscription) {
-            return Err(ConnectError::Scope(format!("subscription `{}`", scope.subscription)));
-        }
-        let subscription = if asked.is_empty() {
-            // The only one is meant. None is made here: its location would fix the tenant's geography for good.
-            let mut all = self.shared.plane.subscriptions(&self.shared.tenant, self.now()).await?;
-            match (all.len(), all.pop()) {
-                (1, Some(only)) => only.id,
-                (count, _) => {
-                    return Err(ConnectError::Value(format!(
-                        "there are {count} subscriptions: name one with --subscription, or make the token for one"
-                    )));
-                }
-            }
-        } else {
-            SubscriptionId::new(asked).map_err(|e| value(&e))?
-        };
-        let asked = match (group, scope.group.as_str()) {
-            ("", "") => GROUP_DEFAULT,
-            ("", only) => only,
-            (asked, only) if only.is_empty() || asked.eq_ignore_ascii_case(only) => asked,
-            (_, only) => return Err(ConnectError::Scope(format!("resource group `{only}`"))),
-        };
-        let group = GroupName::new(asked).map_err(|e| value(&e))?;
-        let machine = if name.is_empty() {
-            MachineName::nearest(&facts.host_name)
-                .ok_or_else(|| ConnectError::Value("the machine has no host name: give --name".to_owned()))?
-        } else {
-            MachineName::new(name).map_err(|e| value(&e))?
-        };
-        Ok(ResourceId { subscription, group, machine })
-    }
-
     /// A new certificate for a connector that shows its present one.
     pub async fn renew(&self, peer: &ConnectorIdentity, csr: &[u8]) -> Result<ConnectedMachine, ConnectError> {
         self.known(peer).await?;
@@ -279,4 +240,49 @@ impl Connect {
         change.commit().await?;
         Ok(())
     }
+}
+
+/// Where a machine goes: what it asks for, within what the token allows; where neither says, into the only subscription.
+fn place(
+    scope: &tokens::Scope,
+    only: Option<Vec<SubscriptionId>>,
+    subscription: &str,
+    group: &str,
+    name: &str,
+    facts: &MachineFacts,
+) -> Result<ResourceId, ConnectError> {
+    let value = |e: &dyn std::fmt::Display| ConnectError::Value(e.to_string());
+    let asked = if subscription.is_empty() { &scope.subscription } else { subscription };
+    if !scope.subscription.is_empty() && !asked.eq_ignore_ascii_case(&scope.subscription) {
+        return Err(ConnectError::Scope(format!("subscription `{}`", scope.subscription)));
+    }
+    let subscription = if asked.is_empty() {
+        // The only one is meant. None is made here: its location would fix the tenant's geography for good.
+        let mut few = only.unwrap_or_default();
+        match (few.len(), few.pop()) {
+            (1, Some(only)) => only,
+            (count, _) => {
+                let count = if count == 0 { "is no subscription" } else { "are several subscriptions" };
+                return Err(ConnectError::Value(format!(
+                    "there {count}: name one with --subscription, or make the token for one"
+                )));
+            }
+        }
+    } else {
+        SubscriptionId::new(asked).map_err(|e| value(&e))?
+    };
+    let asked = match (group, scope.group.as_str()) {
+        ("", "") => GROUP_DEFAULT,
+        ("", only) => only,
+        (asked, only) if only.is_empty() || asked.eq_ignore_ascii_case(only) => asked,
+        (_, only) => return Err(ConnectError::Scope(format!("resource group `{only}`"))),
+    };
+    let group = GroupName::new(asked).map_err(|e| value(&e))?;
+    let machine = if name.is_empty() {
+        MachineName::nearest(&facts.host_name)
+            .ok_or_else(|| ConnectError::Value("the machine has no host name: give --name".to_owned()))?
+    } else {
+        MachineName::new(name).map_err(|e| value(&e))?
+    };
+    Ok(ResourceId { subscription, group, machine })
 }

@@ -173,6 +173,18 @@ impl Change<'_> {
         Ok(query.fetch_one(self.tx.conn()).await?.try_get(0)?)
     }
 
+    /// Ids of the tenant's subscriptions, two at most: whether there is just one.
+    pub async fn subscriptions_few(&mut self) -> Result<Vec<SubscriptionId>, PlaneError> {
+        let rows = sqlx::query("SELECT id FROM plane_subscriptions WHERE tenant_id = $1 ORDER BY id LIMIT 2")
+            .bind(self.tenant.as_str())
+            .fetch_all(self.tx.conn())
+            .await?;
+        let id = |row: &sqlx::any::AnyRow| {
+            SubscriptionId::new(&row.try_get::<String, _>(0)?).map_err(PlaneError::stored("subscription"))
+        };
+        rows.iter().map(id).collect()
+    }
+
     /// Makes a subscription, or brings one to what is asked: the same twice changes nothing. Tells its id, and whether
     /// it is new. No tenant is made yet: that happens with the first machine or plan.
     pub async fn subscription_put(&mut self, new: &SubscriptionNew) -> Result<(SubscriptionId, bool), PlaneError> {

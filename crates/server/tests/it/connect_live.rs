@@ -101,7 +101,7 @@ async fn a_plan_brings_the_sensor_to_a_connected_machine_and_off_boarding_takes_
     lay_host(root.path());
     let before = files(root.path());
     // As the server lays it over SSH: the program goes too.
-    let place = root.path().join("opt/garrison");
+    let place = root.path().join("opt/garrison/connect");
     std::fs::create_dir_all(&place).unwrap();
     let laid = place.join("garrison-connect");
     std::fs::copy(&program, &laid).unwrap();
