@@ -125,7 +125,7 @@ pub fn facts(layout: &Layout) -> v1::Facts {
         cloud: None,
         blocking_products: crate::fanotify::blocking_products(layout),
         security_products: None,
-        protection: crate::products::protection(layout),
+        protection: crate::antimalware::look(layout),
     }
 }
 

@@ -6,6 +6,7 @@
 //! This crate never listens on the network, never obeys what is not signed with the key pinned at enrolment, never
 //! writes outside its state folder and its prefix, and knows nothing of the server's database or rules.
 
+pub mod antimalware;
 pub mod cli;
 pub mod cloud;
 pub mod enrol;
@@ -15,6 +16,7 @@ pub mod identity;
 pub mod install;
 pub mod layout;
 pub mod products;
+pub mod remedy;
 pub mod supervise;
 pub mod uplink;
 

@@ -29,8 +29,6 @@ const RPM_LOOK: Duration = Duration::from_millis(20);
 const RPM_BYTES_MAX: u64 = 64 << 10;
 /// Characters of a name that the kernel keeps of a process (`TASK_COMM_LEN` less the ending zero).
 const COMM_CHARS: usize = 15;
-/// The last second that is believed: 9999-12-31.
-const SECONDS_MAX: i64 = 253_402_300_799;
 
 /// A product of the list.
 #[derive(Debug, Clone, Deserialize)]
@@ -50,7 +48,7 @@ pub fn known() -> Vec<Product> {
 }
 
 /// Opens a file of the machine that is a plain file: a pipe in its place must not hold us up.
-fn plain(path: &Path) -> Option<std::fs::File> {
+pub(crate) fn plain(path: &Path) -> Option<std::fs::File> {
     let file = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
@@ -138,7 +136,7 @@ fn rpm_installed(layout: &Layout, names: &HashSet<&str>) -> HashSet<String> {
 }
 
 /// Which of the names are names of processes: by the program's file, else by the kernel's name, which is cut short.
-fn processes(layout: &Layout, names: &HashSet<&str>) -> HashSet<String> {
+pub(crate) fn processes(layout: &Layout, names: &HashSet<&str>) -> HashSet<String> {
     let mut found = HashSet::new();
     let Ok(all) = std::fs::read_dir(layout.of_host("/proc")) else { return found };
     let cut = |name: &str| name.chars().take(COMM_CHARS).collect::<String>();
@@ -180,34 +178,6 @@ pub fn look(layout: &Layout) -> v1::SecurityProducts {
         .filter(|p| !p.package.is_empty() || !p.process.is_empty())
         .collect();
     v1::SecurityProducts { found }
-}
-
-/// What the sensor's antimalware writes of itself, version 1: `protection.json` in the sensor's state folder.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct ProtectionFile {
-    version: u32,
-    state: String,
-    signatures_time: i64,
-    quick_scan_time: i64,
-    full_scan_time: i64,
-}
-
-/// What the sensor's antimalware says of itself; `None` where it says nothing that can be read.
-pub fn protection(layout: &Layout) -> Option<v1::Protection> {
-    let mut text = String::new();
-    plain(&layout.sensor_state().join("protection.json"))?.take(LINE_BYTES_MAX).read_to_string(&mut text).ok()?;
-    let file: ProtectionFile = serde_json::from_str(&text).ok()?;
-    if file.version != 1 || !["on", "partial", "off"].contains(&file.state.as_str()) {
-        return None;
-    }
-    let time = |seconds: i64| seconds.clamp(0, SECONDS_MAX);
-    Some(v1::Protection {
-        state: file.state,
-        signatures_time: time(file.signatures_time),
-        quick_scan_time: time(file.quick_scan_time),
-        full_scan_time: time(file.full_scan_time),
-    })
 }
 
 #[cfg(test)]
@@ -284,25 +254,5 @@ mod tests {
                 ("Elastic Defend", "", "elastic-endpoint"),
             ]
         );
-    }
-
-    #[test]
-    fn what_protection_says_is_taken_only_where_it_can_be() {
-        let (_folder, layout) = house();
-        assert!(protection(&layout).is_none());
-        std::fs::create_dir_all(layout.sensor_state()).unwrap();
-        let path = layout.sensor_state().join("protection.json");
-        for (text, good) in [
-            (r#"{"version":1,"state":"on","signaturesTime":100,"quickScanTime":-5}"#, true),
-            (r#"{"version":2,"state":"on"}"#, false),
-            (r#"{"version":1,"state":"<b>"}"#, false),
-            ("{", false),
-        ] {
-            std::fs::write(&path, text).unwrap();
-            assert_eq!(protection(&layout).is_some(), good, "{text}");
-        }
-        std::fs::write(&path, r#"{"version":1,"state":"on","signaturesTime":100,"quickScanTime":-5}"#).unwrap();
-        let told = protection(&layout).unwrap();
-        assert_eq!((told.signatures_time, told.quick_scan_time, told.full_scan_time), (100, 0, 0));
     }
 }

@@ -12,6 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How long a sensor may take to end: it sends what it has, which takes at most 20 s.
@@ -27,6 +29,8 @@ const STEADY: Duration = Duration::from_mins(1);
 const LOG_BYTES_MAX: u64 = 8 << 20;
 /// One command of the sensor or of systemd.
 const COMMAND_MAX: Duration = Duration::from_mins(1);
+/// How long the rest of its output may take to come once it has ended.
+const TAIL_MAX: Duration = Duration::from_secs(1);
 /// Bytes kept of a command's output.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// The unit's file.
@@ -50,6 +54,8 @@ pub struct Keeper {
 pub struct Output {
     /// Whether it ended with 0.
     pub ok: bool,
+    /// What it ended with; `None` where a signal ended it.
+    pub code: Option<i32>,
     /// stdout.
     pub stdout: String,
     /// stderr.
@@ -58,38 +64,65 @@ pub struct Output {
 
 /// Runs a command to its end, with a bound on time and output; `input` goes to its stdin.
 pub fn run(command: &mut Command, input: &str) -> std::io::Result<Output> {
-    use std::io::{Read as _, Write as _};
+    run_within(command, input, COMMAND_MAX, &AtomicBool::new(false))
+}
+
+/// The same with another bound; it is ended when `stop` is set.
+pub fn run_within(command: &mut Command, input: &str, longest: Duration, stop: &AtomicBool) -> std::io::Result<Output> {
+    use std::io::Write as _;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read its input says so by its exit code.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let reader = |stream: Option<Box<dyn std::io::Read + Send>>| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(stream) = stream {
-                let _ = stream.take(OUTPUT_BYTES_MAX as u64).read_to_end(&mut bytes);
-            }
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    };
-    let stdout = reader(child.stdout.take().map(|s| Box::new(s) as _));
-    let stderr = reader(child.stderr.take().map(|s| Box::new(s) as _));
-    let until = Instant::now() + COMMAND_MAX;
+    let stdout = gather(child.stdout.take().map(|s| Box::new(s) as _));
+    let stderr = gather(child.stderr.take().map(|s| Box::new(s) as _));
+    let until = Instant::now() + longest;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if Instant::now() >= until {
+        let stopped = stop.load(Ordering::Relaxed);
+        if stopped || Instant::now() >= until {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the command did not end in time"));
+            let why = if stopped { "the connector was stopped" } else { "the command did not end in time" };
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, why));
         }
         std::thread::sleep(LOOK);
     };
-    let text = |thread: std::thread::JoinHandle<String>| thread.join().unwrap_or_default();
-    Ok(Output { ok: status.success(), stdout: text(stdout), stderr: text(stderr) })
+    Ok(Output { ok: status.success(), code: status.code(), stdout: gathered(stdout), stderr: gathered(stderr) })
+}
+
+/// What a command wrote, and word of its end.
+type Gathering = (Arc<Mutex<Vec<u8>>>, mpsc::Receiver<()>);
+
+/// Reads a stream to its end, so that nobody who writes to it is held up or ended by it; the beginning is kept.
+fn gather(stream: Option<Box<dyn std::io::Read + Send>>) -> Gathering {
+    use std::io::Read as _;
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let (ended, end) = mpsc::channel();
+    if let Some(mut stream) = stream {
+        let kept = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            let mut piece = [0; 4 << 10];
+            while let Ok(n @ 1..) = stream.read(&mut piece) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = OUTPUT_BYTES_MAX.saturating_sub(kept.len()).min(n);
+                kept.extend_from_slice(piece.get(..room).unwrap_or_default());
+            }
+            drop(stream);
+            let _ = ended.send(());
+        });
+    }
+    (kept, end)
+}
+
+/// The text. A service that the command started may hold the stream for as long as it lives: that is not waited for.
+fn gathered((kept, end): Gathering) -> String {
+    let _ = end.recv_timeout(TAIL_MAX);
+    String::from_utf8_lossy(&kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
 }
 
 impl Keeper {

@@ -11,9 +11,11 @@ use crate::install::course::Failure;
 use crate::install::journal::Package;
 use crate::install::{Installer, Settings, Source};
 use crate::layout::Layout;
+use crate::remedy::Remedies;
 use crate::{host, wall_seconds, words};
 use garrison_model::{ExtensionCode, Micros};
 use garrison_wire::connect::order::Deed;
+use garrison_wire::connect::remedy::Remedy;
 use garrison_wire::connect::v1::{self, connector_client::ConnectorClient};
 use garrison_wire::connect::{ConnectorAction, ConnectorSession, MESSAGE_BYTES_MAX, Occasion, binding};
 use garrison_wire::identity::{DEVICE_VALIDITY, device_request};
@@ -74,6 +76,9 @@ struct Shared {
     news: Notify,
     stop: Arc<AtomicBool>,
     channel: Mutex<Option<Channel>>,
+    remedies: Mutex<Remedies>,
+    /// A remedy ended: what the facts say of the antimalware is old.
+    facts_old: AtomicBool,
 }
 
 enum Work {
@@ -211,6 +216,26 @@ fn obey(mut installer: Installer<Remote>, work: mpsc::Receiver<Work>, shared: Ar
     installer.shut_down();
 }
 
+/// The thread that does remedies, one after the other.
+fn remedy(layout: &Layout, work: &mpsc::Receiver<(String, Remedy)>, shared: &Shared) {
+    while !shared.stop.load(Ordering::Relaxed) {
+        match work.recv_timeout(LOOK) {
+            Ok((id, remedy)) => {
+                let result = crate::remedy::perform(remedy, layout, &shared.stop);
+                match &result {
+                    Ok(words) => tracing::info!(remedy = remedy.as_str(), words, "a remedy"),
+                    Err(why) => tracing::warn!(remedy = remedy.as_str(), why, "a remedy failed"),
+                }
+                locked(&shared.remedies).end(&id, result);
+                shared.facts_old.store(true, Ordering::Relaxed);
+                shared.news.notify_one();
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+        }
+    }
+}
+
 /// The answer to a report that is under way.
 type Answer = Pin<Box<dyn Future<Output = Result<v1::ReportResponse, String>> + Send>>;
 
@@ -220,6 +245,7 @@ struct Conversation {
     session: ConnectorSession,
     shared: Arc<Shared>,
     orders: mpsc::SyncSender<Work>,
+    to_remedy: mpsc::SyncSender<(String, Remedy)>,
     run_id: String,
     begun: Instant,
     facts: Option<(v1::Facts, Instant)>,
@@ -237,6 +263,8 @@ pub async fn run(parts: Parts, identity: Identity, mut stop: watch::Receiver<boo
         news: Notify::new(),
         stop: Arc::new(AtomicBool::new(false)),
         channel: Mutex::new(None),
+        remedies: Mutex::default(),
+        facts_old: AtomicBool::new(false),
     });
     let remote = Remote {
         shared: Arc::clone(&shared),
@@ -260,12 +288,19 @@ pub async fn run(parts: Parts, identity: Identity, mut stop: watch::Receiver<boo
         .name("orders".to_owned())
         .spawn(move || obey(installer, work, for_thread))
         .map_err(|e| format!("cannot start a thread: {e}"))?;
+    let (to_remedy, remedies) = mpsc::sync_channel(ORDERS_MAX);
+    let (for_thread, layout) = (Arc::clone(&shared), parts.layout.clone());
+    let remedying = std::thread::Builder::new()
+        .name("remedies".to_owned())
+        .spawn(move || remedy(&layout, &remedies, &for_thread))
+        .map_err(|e| format!("cannot start a thread: {e}"))?;
     let mut conversation = Conversation {
         parts,
         identity,
         session,
         shared: Arc::clone(&shared),
         orders,
+        to_remedy,
         run_id: hex::encode(rand::random::<[u8; 16]>()),
         begun,
         facts: None,
@@ -278,7 +313,7 @@ pub async fn run(parts: Parts, identity: Identity, mut stop: watch::Receiver<boo
     shared.stop.store(true, Ordering::Relaxed);
     // The thread ends its step first; what it does not finish is in the journal.
     drop(conversation);
-    let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    let _ = tokio::task::spawn_blocking(move || (thread.join(), remedying.join())).await;
     end
 }
 
@@ -358,6 +393,14 @@ impl Conversation {
                         return Err("orders come faster than they can be written down".to_owned());
                     }
                 }
+                ConnectorAction::Remedy(id, remedy) => {
+                    if locked(&self.shared.remedies).begin(&id)
+                        && self.to_remedy.try_send((id.clone(), remedy)).is_err()
+                    {
+                        let busy = "too much is to be done at once; ask again".to_owned();
+                        locked(&self.shared.remedies).end(&id, Err(busy));
+                    }
+                }
                 ConnectorAction::Refused(error) => tracing::error!(%error, "an order was not obeyed"),
                 ConnectorAction::EnrolAnew(words) => {
                     let (done, gone) = tokio::sync::oneshot::channel();
@@ -376,7 +419,8 @@ impl Conversation {
     }
 
     fn request(&mut self, sequence: u64, order_taken: u64, wait_seconds: u32, power: &str) -> v1::ReportRequest {
-        if self.facts.as_ref().is_none_or(|(_, since)| since.elapsed() > FACTS_LAST) {
+        let old = self.shared.facts_old.swap(false, Ordering::Relaxed);
+        if old || self.facts.as_ref().is_none_or(|(_, since)| since.elapsed() > FACTS_LAST) {
             self.facts = Some((host::facts(&self.parts.layout), Instant::now()));
         }
         if self.products.as_ref().is_none_or(|(_, since)| since.elapsed() > PRODUCTS_LAST) {
@@ -398,6 +442,7 @@ impl Conversation {
             extensions: locked(&self.shared.report).clone().into_iter().collect(),
             order_taken,
             wait_seconds,
+            remedies: locked(&self.shared.remedies).reports(),
         }
     }
 

@@ -12,6 +12,7 @@ mod look;
 mod off_board;
 pub mod packages;
 pub mod reconcile;
+pub mod remedies;
 mod report;
 pub mod rollout;
 pub mod rollouts;
@@ -147,7 +148,7 @@ pub struct MachineFacts {
     pub location: String,
     /// Products of others that protect endpoints; `None` where nobody looked.
     pub products: Option<Vec<ProductFound>>,
-    /// What the sensor's antimalware says of itself; `None` where it says nothing.
+    /// What its antimalware says of itself; `None` where none is known.
     pub protection: Option<ProtectionFacts>,
 }
 
@@ -163,7 +164,7 @@ pub struct ProductFound {
     pub process: String,
 }
 
-/// What the sensor's antimalware says of itself; times in seconds since 1970, 0 where it never happened; stored.
+/// What a machine's antimalware says of itself; times in seconds since 1970, 0 where it never happened; stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ProtectionFacts {
@@ -175,6 +176,12 @@ pub struct ProtectionFacts {
     pub quick_scan_time: i64,
     /// When the last full scan ended.
     pub full_scan_time: i64,
+    /// Whose it is; empty for the sensor's own.
+    pub product: String,
+    /// What more there is to say of its state.
+    pub detail: String,
+    /// What the machine can be asked to do about it.
+    pub remedies: Vec<String>,
 }
 
 /// What other rooms judge a connected machine by.
@@ -182,10 +189,12 @@ pub struct ProtectionFacts {
 pub struct Look {
     /// Products of others; `None` where nobody looked.
     pub products: Option<Vec<ProductFound>>,
-    /// The sensor's antimalware; `None` where it says nothing.
+    /// Its antimalware; `None` where none is known.
     pub protection: Option<ProtectionFacts>,
     /// Whether the machine was off-boarded.
     pub offboarded: bool,
+    /// What it was asked to do about its antimalware, oldest first.
+    pub remedies: Vec<remedies::Asked>,
 }
 
 impl Look {
@@ -194,6 +203,7 @@ impl Look {
             products: e.facts.products.clone(),
             protection: e.facts.protection.clone(),
             offboarded: e.standing.offboarded.is_some(),
+            remedies: e.standing.remedies.clone(),
         }
     }
 }

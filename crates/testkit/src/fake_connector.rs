@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use garrison_model::{ConnectorId, TenantId};
 use garrison_wire::connect::order::{self, Addressee};
+use garrison_wire::connect::remedy::{self, Remedy};
 use garrison_wire::connect::v1::{self, connector_client::ConnectorClient};
 use garrison_wire::connect::{binding, token::ConnectorToken};
 use garrison_wire::identity::{KeyAndChain, device_request};
@@ -28,6 +29,8 @@ pub struct FakeConnector {
     pub run: String,
     /// Reports sent in this run.
     pub sequence: u64,
+    /// What it says of remedies.
+    pub remedies: Vec<v1::RemedyReport>,
 }
 
 /// A supported machine's facts.
@@ -88,7 +91,7 @@ impl FakeConnector {
         let ca = CertificateDer::from(answer.ca_certificate.to_vec());
         let config = sensor_config(&Trust::Authority(ca), Some(&own)).map_err(|e| unusable(&e))?;
         let client = ConnectorClient::new(connect(gateway, config).await.map_err(|e| unusable(&e))?);
-        Ok(Self { answer, client, bound, facts: supported(name), run: "aa".into(), sequence: 0 })
+        Ok(Self { answer, client, bound, facts: supported(name), run: "aa".into(), sequence: 0, remedies: Vec::new() })
     }
 
     /// Reports and waits for the answer, at most `wait` seconds where there is nothing to do.
@@ -108,6 +111,7 @@ impl FakeConnector {
             extensions: extension.into_iter().collect(),
             order_taken: taken,
             wait_seconds: wait,
+            remedies: self.remedies.clone(),
             ..v1::ReportRequest::default()
         };
         self.client.report(request).await.map(tonic::Response::into_inner)
@@ -123,14 +127,24 @@ impl FakeConnector {
         self.try_report(taken, wait, extension).await.expect("the server answers")
     }
 
-    /// Opens the first order of an answer.
-    pub fn try_opened(&self, answer: &v1::ReportResponse) -> anyhow::Result<v1::Order> {
+    fn addressee(&self) -> anyhow::Result<Addressee> {
         let key = self.answer.order_key.as_ref().try_into().context("the order key is too short")?;
-        let who = Addressee {
+        Ok(Addressee {
             tenant: TenantId::new(self.answer.tenant_id.as_str())?,
             connector: ConnectorId::new(self.answer.connector_id.as_str())?,
             key: ed25519_dalek::VerifyingKey::from_bytes(key)?,
-        };
+        })
+    }
+
+    /// Opens all remedies of an answer: their ids, and what is to be done.
+    pub fn remedies(&self, answer: &v1::ReportResponse) -> anyhow::Result<Vec<(String, Remedy)>> {
+        let (who, now) = (self.addressee()?, answer.server_time / 1_000_000);
+        answer.remedies.iter().map(|r| Ok(remedy::open(r, &who, now)?)).collect()
+    }
+
+    /// Opens the first order of an answer.
+    pub fn try_opened(&self, answer: &v1::ReportResponse) -> anyhow::Result<v1::Order> {
+        let who = self.addressee()?;
         let order = answer.orders.first().context("there is no order")?;
         Ok(order::open(order, &who, 0, answer.server_time / 1_000_000)?.0)
     }

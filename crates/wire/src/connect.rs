@@ -4,6 +4,7 @@
 pub mod binding;
 pub mod order;
 pub mod package;
+pub mod remedy;
 mod session;
 pub mod token;
 

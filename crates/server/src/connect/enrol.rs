@@ -7,6 +7,7 @@ use garrison_model::{
     ConnectorId, DeviceId, GroupName, MachineId, MachineKind, MachineName, MachineSystem, Micros, ResourceId,
     SubscriptionId, Tags,
 };
+use garrison_wire::connect::remedy::Remedy;
 use garrison_wire::connect::token::ConnectorToken;
 use garrison_wire::connect::{binding, v1};
 use garrison_wire::identity::ConnectorIdentity;
@@ -80,6 +81,14 @@ fn protection(claim: &v1::Protection) -> ProtectionFacts {
         signatures_time: claim.signatures_time.max(0),
         quick_scan_time: claim.quick_scan_time.max(0),
         full_scan_time: claim.full_scan_time.max(0),
+        product: cut(&claim.product, 80),
+        detail: cut(&claim.detail, 200),
+        remedies: Remedy::ALL
+            .iter()
+            .map(|r| r.as_str())
+            .filter(|r| claim.remedies.iter().any(|c| c == r))
+            .map(str::to_owned)
+            .collect(),
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Standing {
     /// Hash of the package that an install failed with last; a roll-out counts it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_with: Option<String>,
+    /// What the machine was asked to do about its antimalware, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remedies: Vec<super::remedies::Asked>,
 }
 
 /// An order.
@@ -190,11 +193,12 @@ impl Standing {
     /// Whether it stays as it is until something from outside changes: nothing is under way, and nothing waits for its time.
     pub fn is_still(&self) -> bool {
         let well = self.extension.as_ref().is_none_or(|e| e.state == ExtensionState::Succeeded);
-        self.order.is_none() && well && self.offboarded.as_ref().is_none_or(|off| off.done)
+        self.order.is_none() && well && !self.is_remedied() && self.offboarded.as_ref().is_none_or(|off| off.done)
     }
 
     /// Closes the difference between what is and what should be, by at most one order.
     pub fn reconcile(&mut self, wish: &Wish, now: Micros) {
+        self.remedies_expire(now);
         if let Some(off) = &self.offboarded {
             if !off.done && self.ordered() != Some(Deed::Offboard) && self.is_due(now) {
                 // It goes before any other order; a machine that works on one finishes that first.

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Characters of a run's number: 16 bytes in hexadecimal.
 const RUN_CHARACTERS: usize = 32;
+/// Reports on remedies that are looked at: a connector keeps as many.
+const REMEDIES_MAX: usize = 16;
 /// How long an answer is held at most.
 const WAIT_MAX: u32 = 300;
 
@@ -86,11 +88,13 @@ impl Connect {
                 return Ok(answer("enrol_anew", "the machine was enrolled anew"));
             }
             let orders = self.orders(id, &entry.standing, taken);
+            let remedies = self.remedies_out(id, &entry.standing);
             let stop = &self.shared.stop;
-            if !orders.is_empty() || stop.is_cancelled() || tokio::time::Instant::now() >= until {
+            if !orders.is_empty() || !remedies.is_empty() || stop.is_cancelled() || tokio::time::Instant::now() >= until
+            {
                 let report_seconds = u32::try_from(self.report_time().as_secs()).unwrap_or(WAIT_MAX);
                 let server_time = self.now().0;
-                return Ok(v1::ReportResponse { server_time, report_seconds, orders, ..answer("ok", "") });
+                return Ok(v1::ReportResponse { server_time, report_seconds, orders, remedies, ..answer("ok", "") });
             }
             tokio::select! {
                 () = news => {}
@@ -181,10 +185,14 @@ impl Connect {
             .filter(|r| garrison_model::extension_name(&r.name) == Some(EXTENSION))
             .take(1)
             .collect();
+        let remedies: Vec<v1::RemedyReport> = request.remedies.into_iter().take(REMEDIES_MAX).collect();
         let changed: Result<Standing, std::convert::Infallible> = self
             .change(id, |standing, now| {
                 for report in &reports {
                     standing.reported(report, now);
+                }
+                for report in &remedies {
+                    standing.remedy_reported(report, now);
                 }
                 Ok(())
             })

@@ -1,9 +1,11 @@
 //! The tables of this room.
 
 use super::reconcile::Standing;
+use super::remedies::{self, RemedyState};
 use super::{Connect, ConnectError, EXTENSION, Entry};
 use crate::db::{Sealer, columns};
 use garrison_model::{ConnectorId, MachineId, Micros};
+use garrison_wire::connect::remedy::Remedy;
 use garrison_wire::connect::v1;
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -20,7 +22,8 @@ pub struct HistoryLine {
     pub time: String,
     /// Extension.
     pub extension: String,
-    /// State it went to; `Gone` when there is none any more, `Twin` when two shared the identity.
+    /// State it went to; `Gone` when there is none any more, `Twin` when two shared the identity, `Remedied` and
+    /// `RemedyFailed` of what was asked about its antimalware.
     pub state: String,
     /// Code; 0 for none.
     pub code: i64,
@@ -122,7 +125,14 @@ async fn save(
             Some(e) => (e.state.as_str(), i64::from(e.code.number()), e.detail.as_str(), e.version.as_str()),
             None => ("Gone", 0, "", ""),
         };
-        history(connection, seal, tenant, &entry.machine, now, state, code, detail, version).await?;
+        history(&mut *connection, seal, tenant, &entry.machine, now, state, code, detail, version).await?;
+    }
+    for asked in standing.remedies_ended(&entry.standing) {
+        let done = asked.state == RemedyState::Done;
+        let state = if done { "Remedied" } else { "RemedyFailed" };
+        let what = Remedy::parse(&asked.deed).map_or("remedy", remedies::words);
+        let detail = format!("{what}, asked for by {}: {}", asked.who, asked.detail);
+        history(&mut *connection, seal, tenant, &entry.machine, now, state, 0, &detail, "").await?;
     }
     Ok(true)
 }

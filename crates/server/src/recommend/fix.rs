@@ -1,8 +1,9 @@
 //! Fix: does what the findings of a machine ask for, as far as it can be done from here.
 
-use super::judge::{Finding, Key, State};
+use super::judge::{self, Finding, Key, State};
 use super::{Recommend, RecommendError};
 use crate::access::Sees;
+use crate::connect::remedies;
 use garrison_model::{Machine, MachineId, Micros, Override, Plan, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,9 @@ impl Recommend {
         who: &str,
         now: Micros,
     ) -> Result<Fixed, RecommendError> {
+        if key == Key::Configuration {
+            return self.settings_fix(id, who, now).await;
+        }
         let mut did: Vec<String> = Vec::new();
         for _ in 0..STEPS_MAX {
             let machine = self.shared.plane.machine(self.tenant(), id, now).await?;
@@ -87,6 +91,30 @@ impl Recommend {
             }
         }
         Ok(Fixed { machine_id: id.clone(), done: !did.is_empty(), message: did.join("; ") })
+    }
+
+    /// Asks the machine for what helps against each of its findings.
+    async fn settings_fix(&self, id: &MachineId, who: &str, now: Micros) -> Result<Fixed, RecommendError> {
+        let machine = self.shared.plane.machine(self.tenant(), id, now).await?;
+        let judged = self.ground(now).await?.judge(Key::Configuration, &machine).0;
+        if judged.findings.is_empty() {
+            let message = format!("nothing to do: {}", judged.reason);
+            return Ok(Fixed { machine_id: id.clone(), done: true, message });
+        }
+        let can = self.connect.look(id).and_then(|l| l.protection).map(|p| p.remedies).unwrap_or_default();
+        let (mut did, mut done): (Vec<String>, _) = (Vec::new(), true);
+        for finding in &judged.findings {
+            let remedy = judge::remedy_of(&finding.code).filter(|r| can.iter().any(|c| c == r.as_str()));
+            let Some(remedy) = remedy else {
+                done = false;
+                did.push(format!("{}: not from here; {}", finding.code, finding.fix));
+                continue;
+            };
+            let asked = self.connect.remedy(id, remedy, who).await?;
+            let word = if asked { "asked for" } else { "asked for already" };
+            did.push(format!("{} {word}", remedies::words(remedy)));
+        }
+        Ok(Fixed { machine_id: id.clone(), done, message: did.join("; ") })
     }
 
     async fn step(

@@ -3,8 +3,10 @@
 
 use super::Summary;
 use super::exempt::Exemption;
+use crate::connect::remedies::{Asked, RemedyState, words};
 use crate::connect::{Look, ProtectionFacts};
 use garrison_model::{ConnectionState, ExtensionState, Machine, MachineKind, Micros, NotCovered, Plan, PowerState};
+use garrison_wire::connect::remedy::Remedy;
 use serde::{Deserialize, Serialize};
 
 /// Name of our own protection among those discovered.
@@ -13,6 +15,8 @@ pub const OURS: &str = "Garrison";
 const SCAN_OLD: i64 = 7 * 86_400;
 /// Seconds after which signatures are outdated; the vendor publishes no number, so this one is ours.
 const SIGNATURES_OLD: i64 = 7 * 86_400;
+/// Seconds that the clocks of a machine, of who made its signatures, and ours may differ by.
+const CLOCK_APART: i64 = 86_400;
 
 macro_rules! spelled {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -84,8 +88,8 @@ impl Key {
             ),
             Key::Configuration => (
                 "Weak settings of endpoint protection should be put right",
-                "Where our sensor runs: its antimalware should be on as a whole, its signatures fresh, and a quick or a \
-                 full scan not older than a week.",
+                "Where our sensor runs: the machine's antimalware should be on as a whole, its signatures fresh, and a \
+                 quick or a full scan not older than a week.",
                 "Medium",
             ),
         };
@@ -99,7 +103,7 @@ impl Key {
             unhealthy: 0,
             not_applicable: 0,
             exempt: 0,
-            fix: self == Key::Installed,
+            fix: true,
         }
     }
 }
@@ -249,41 +253,70 @@ fn configuration(case: &Case<'_>, now: Micros) -> Verdict {
         return not_applicable("no data: the machine has not been heard of for 45 days");
     }
     let Some(protection) = case.look.and_then(|l| l.protection.as_ref()) else {
-        return not_applicable("no scan data: the sensor reports no antimalware");
+        return not_applicable("no scan data: no antimalware is known on the machine");
     };
-    let findings = weak(protection, now.0 / 1_000_000);
+    let asked = case.look.map(|l| l.remedies.as_slice()).unwrap_or_default();
+    let findings = weak(protection, asked, now.0 / 1_000_000);
+    let whose = if protection.product.is_empty() { "antimalware" } else { protection.product.as_str() };
     if findings.is_empty() {
-        return (State::Healthy, "antimalware is on, fresh, and has scanned".to_owned(), findings);
+        return (State::Healthy, format!("{whose} is on, fresh, and has scanned"), findings);
     }
-    (State::Unhealthy, format!("{} setting(s) of its protection are weak", findings.len()), findings)
+    (State::Unhealthy, format!("{} setting(s) of {whose} are weak", findings.len()), findings)
+}
+
+/// What helps against a finding on settings, where the machine can do it.
+pub fn remedy_of(code: &str) -> Option<Remedy> {
+    match code {
+        "ProtectionOff" | "ProtectionPartial" => Some(Remedy::SwitchOn),
+        "SignaturesOutdated" => Some(Remedy::Update),
+        "ScansOld" => Some(Remedy::Scan),
+        _ => None,
+    }
 }
 
 /// The checks of settings; times in seconds.
-fn weak(p: &ProtectionFacts, now: i64) -> Vec<Finding> {
+fn weak(p: &ProtectionFacts, asked: &[Asked], now: i64) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let is_old = |time: i64, after: i64| time <= 0 || now.saturating_sub(time) > after;
+    // A time that is not yet is not believed: it would be fresh for ever.
+    let is_old = |time: i64, after: i64| time <= 0 || now.saturating_sub(time) > after || time > now + CLOCK_APART;
+    let detail = if p.detail.is_empty() { String::new() } else { format!(": {}", p.detail) };
     match p.state.as_str() {
         "on" => {}
         "partial" => findings.push(finding(
             "ProtectionPartial",
-            "a part of the antimalware is switched off",
-            "switch on what the sensor's `health` names as off",
+            format!("a part of the antimalware is switched off{detail}"),
+            "switch it on as a whole; ClamAV on access: OnAccessIncludePath in clamd.conf, then its clamonacc service",
         )),
-        _ => findings.push(finding("ProtectionOff", "the antimalware is off", "switch it on in the sensor's settings")),
+        _ => findings.push(finding(
+            "ProtectionOff",
+            format!("the antimalware is off{detail}"),
+            "start its service, and see that it starts with the machine",
+        )),
     }
     if is_old(p.signatures_time, SIGNATURES_OLD) {
         findings.push(finding(
             "SignaturesOutdated",
-            "its signatures are older than 7 days",
-            "see that the machine reaches the server, which hands out signatures",
+            if p.signatures_time <= 0 { "it has no signatures" } else { "its signatures are older than 7 days" },
+            "see that the machine reaches a mirror of signatures, and that they are fetched by themselves",
         ));
     }
     if is_old(p.quick_scan_time, SCAN_OLD) && is_old(p.full_scan_time, SCAN_OLD) {
         findings.push(finding(
             "ScansOld",
-            "its last quick scan and its last full scan are both older than 7 days",
+            "its last quick scan and its last full scan are both older than 7 days, or none is known",
             "run a scan; one of the two is enough",
         ));
+    }
+    for finding in &mut findings {
+        let Some(remedy) = remedy_of(&finding.code) else { continue };
+        let Some(last) = asked.iter().rev().find(|a| a.deed == remedy.as_str()) else { continue };
+        let what = words(remedy);
+        match last.state {
+            RemedyState::Waiting => finding.message.push_str(&format!("; {what}: asked for by {}", last.who)),
+            RemedyState::Working => finding.message.push_str(&format!("; {what}: under way")),
+            RemedyState::Failed => finding.message.push_str(&format!("; {what}: failed, {}", last.detail)),
+            RemedyState::Done => {}
+        }
     }
     findings
 }

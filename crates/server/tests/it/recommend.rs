@@ -1,6 +1,7 @@
 //! Recommendations through every door, with a connector that says what it found.
 
 use super::*;
+use garrison_wire::connect::remedy::Remedy;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -22,6 +23,79 @@ async fn counts(server: &TestServer, token: &str, key: &str) -> [u64; 4] {
     let line = body["items"].as_array().unwrap().iter().find(|i| i["key"] == key).unwrap().clone();
     assert!(line["title"].is_string() && line["plan"] == "P1", "{line}");
     ["healthy", "unhealthy", "notApplicable", "exempt"].map(|name| line[name].as_u64().unwrap())
+}
+
+/// What helps against weak settings is asked of the machine, taken once, and told of.
+async fn remedied(server: &TestServer, admin: &str, web: &mut FakeConnector, id: &str) {
+    let configured = "edr-configuration";
+    let (settings, body) = (format!("/recommendations/{configured}/fix"), json!({"machines": [id]}));
+    let ok = || Some(super::done(1, "1.0.0"));
+    web.facts.protection = Some(v1::Protection {
+        state: "partial".into(),
+        product: "ClamAV".into(),
+        detail: "nothing is scanned on access".into(),
+        remedies: vec!["update".into(), "scan".into(), "format".into()],
+        ..v1::Protection::default()
+    });
+    let answer = web.report(1, 0, ok()).await;
+    assert!(answer.remedies.is_empty());
+    let fixed = |done: &Value| (done["items"][0]["done"] == true, done["items"][0]["message"].to_string());
+    let (status, done) = ask(server, admin, Method::POST, &settings, body.clone()).await;
+    let (whole, message) = fixed(&done);
+    assert!(status == 200 && !whole, "switching it on is not offered: {done}");
+    for part in ["ProtectionPartial: not from here", "update of signatures asked for", "quick scan asked for"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let (_, done) = ask(server, admin, Method::POST, &settings, body.clone()).await;
+    assert!(fixed(&done).1.contains("quick scan asked for already"), "{done}");
+    // Handed out until it is taken, which a lost answer needs, and no more then.
+    for _ in 0..2 {
+        let answer = web.report(1, 60, ok()).await;
+        assert_eq!(web.remedies(&answer).unwrap().len(), 2);
+    }
+    let answer = web.report(1, 60, ok()).await;
+    let out = web.remedies(&answer).unwrap();
+    let of = |remedy| out.iter().find(|r| r.1 == remedy).unwrap().0.clone();
+    let (update, scan) = (of(Remedy::Update), of(Remedy::Scan));
+    let say = |id: &str, phase: &str, detail: &str| v1::RemedyReport {
+        id: id.to_owned(),
+        phase: phase.to_owned(),
+        detail: detail.to_owned(),
+    };
+    web.remedies = vec![say(&update, "working", ""), say(&scan, "working", ""), say("ff", "done", "never asked")];
+    assert!(web.report(1, 0, ok()).await.remedies.is_empty());
+    web.remedies = vec![say(&update, "failed", "no mirror"), say(&scan, "done", "scanned in 3 s, nothing found")];
+    for _ in 0..2 {
+        web.report(1, 0, ok()).await;
+    }
+    let (_, history) = ask(server, admin, Method::GET, &format!("/machines/{id}/history"), Value::Null).await;
+    let lines: Vec<(&str, &str)> = history["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| (l["state"].as_str().unwrap(), l["detail"].as_str().unwrap()))
+        .filter(|l| l.0.starts_with("Remed"))
+        .collect();
+    assert_eq!(lines.len(), 2, "each ends once: {history}");
+    assert!(lines.iter().any(|l| l.0 == "Remedied" && l.1.ends_with("scanned in 3 s, nothing found")), "{lines:?}");
+    let weak = format!("/recommendations/{configured}/resources?state=Unhealthy");
+    let (_, page) = ask(server, admin, Method::GET, &weak, Value::Null).await;
+    assert!(page["items"][0]["findings"][1]["message"].as_str().unwrap().ends_with("failed, no mirror"), "{page}");
+    // All is well, and then there is nothing to ask.
+    let now = server.now().0 / 1_000_000;
+    let all = Some(v1::Protection {
+        state: "on".into(),
+        signatures_time: now,
+        quick_scan_time: now,
+        ..v1::Protection::default()
+    });
+    let weak = std::mem::replace(&mut web.facts.protection, all);
+    web.report(1, 0, ok()).await;
+    assert_eq!(counts(server, admin, configured).await, [1, 0, 0, 0]);
+    let (_, done) = ask(server, admin, Method::POST, &settings, body).await;
+    assert!(fixed(&done).0 && fixed(&done).1.contains("nothing to do"), "{done}");
+    web.facts.protection = weak;
+    web.report(1, 0, ok()).await;
 }
 
 async fn contract(server: TestServer) {
@@ -86,8 +160,10 @@ async fn contract(server: TestServer) {
     let codes: Vec<_> = page["items"][0]["findings"].as_array().unwrap().iter().map(|f| f["code"].clone()).collect();
     assert_eq!(codes, ["ProtectionOff", "SignaturesOutdated", "ScansOld"]);
     let settings = format!("/recommendations/{configured}/fix");
-    let (_, done) = ask(&server, &admin, Method::POST, &settings, json!({"machines": [id]})).await;
-    assert_eq!(done["items"][0]["done"], false, "{done}");
+    let body = json!({"machines": [id]});
+    let (_, done) = ask(&server, &admin, Method::POST, &settings, body.clone()).await;
+    assert_eq!(done["items"][0]["done"], false, "nothing can be done on the machine: {done}");
+    remedied(&server, &admin, &mut web, &id).await;
     // Exempt, refused without reason or with an end that is over, ended again.
     let exemptions = format!("/recommendations/{configured}/exemptions");
     for body in [

@@ -69,14 +69,26 @@ pub enum OrderError {
     Unknown,
 }
 
-fn signed_bytes(order: &[u8]) -> Vec<u8> {
-    [b"garrison-order-v1\n".as_slice(), order].concat()
+/// What is signed: what kind of thing it is, and its bytes. A signature of one kind is worth nothing for another.
+pub(super) fn seal(kind: &str, bytes: &[u8], key: &SigningKey) -> Vec<u8> {
+    key.sign(&[kind.as_bytes(), bytes].concat()).to_bytes().to_vec()
 }
+
+/// Whether bytes of a kind are signed with the pinned key.
+pub(super) fn check(kind: &str, bytes: &[u8], signature: &[u8], key: &VerifyingKey) -> Result<(), OrderError> {
+    if bytes.len() > ORDER_BYTES_MAX {
+        return Err(OrderError::Signature);
+    }
+    let signature = Signature::from_slice(signature).map_err(|_| OrderError::Signature)?;
+    key.verify(&[kind.as_bytes(), bytes].concat(), &signature).map_err(|_| OrderError::Signature)
+}
+
+const KIND: &str = "garrison-order-v1\n";
 
 /// Signs an order.
 pub fn sign(order: &v1::Order, key: &SigningKey) -> v1::SignedOrder {
     let bytes = order.encode_to_vec();
-    let signature = key.sign(&signed_bytes(&bytes)).to_bytes().to_vec();
+    let signature = seal(KIND, &bytes, key);
     v1::SignedOrder { order: bytes.into(), signature: signature.into() }
 }
 
@@ -93,11 +105,7 @@ pub struct Addressee {
 
 /// Verifies an order; `newest` is the newest one taken, `now` in seconds since 1970.
 pub fn open(signed: &v1::SignedOrder, who: &Addressee, newest: u64, now: i64) -> Result<(v1::Order, Deed), OrderError> {
-    if signed.order.len() > ORDER_BYTES_MAX {
-        return Err(OrderError::Signature);
-    }
-    let signature = Signature::from_slice(&signed.signature).map_err(|_| OrderError::Signature)?;
-    who.key.verify(&signed_bytes(&signed.order), &signature).map_err(|_| OrderError::Signature)?;
+    check(KIND, &signed.order, &signed.signature, &who.key)?;
     let order = v1::Order::decode(signed.order.clone()).map_err(|_| OrderError::Signature)?;
     if order.tenant_id != who.tenant.as_str() || order.connector_id != who.connector.as_str() {
         return Err(OrderError::Addressee);

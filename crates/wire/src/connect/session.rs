@@ -5,6 +5,7 @@
 //! out at once: the report that is held is dropped and a new one is sent.
 
 use super::order::{self, Addressee, Deed, OrderError};
+use super::remedy::{self, Remedy};
 use super::v1;
 use crate::backoff::Backoff;
 use garrison_model::Micros;
@@ -22,6 +23,8 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_mins(5);
 /// Orders taken of one answer: a machine has one extension a system.
 const ORDERS_MAX: usize = 8;
+/// Remedies taken of one answer: there are three.
+const REMEDIES_MAX: usize = 8;
 
 /// When a report goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub enum ConnectorAction {
     },
     /// Obey an order; it is to be on disk before anything is done.
     Obey(Box<v1::Order>, Deed),
+    /// Do something about the machine's antimalware; its id goes with what became of it.
+    Remedy(String, Remedy),
     /// An order was refused; tell of it.
     Refused(OrderError),
     /// The identity is another machine's: forget it and enrol anew.
@@ -185,6 +190,15 @@ impl ConnectorSession {
                     actions.push(ConnectorAction::Refused(error));
                 }
             }
+        }
+        for signed in answer.remedies.iter().take(REMEDIES_MAX) {
+            actions.push(match remedy::open(signed, &self.who, wall) {
+                Ok((id, remedy)) => ConnectorAction::Remedy(id, remedy),
+                Err(error) => {
+                    self.phase = Phase::Backing { until: later(now, self.backoff.next(0.0).max(PAUSE_MIN)) };
+                    ConnectorAction::Refused(error)
+                }
+            });
         }
         actions
     }

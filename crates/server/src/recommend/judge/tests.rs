@@ -162,6 +162,7 @@ fn settings_are_checked_where_our_sensor_tells_of_them() {
             signatures_time: signatures,
             quick_scan_time: quick,
             full_scan_time: full,
+            ..ProtectionFacts::default()
         })
     };
     let (fresh, old, week) = (NOW - DAY, NOW - 8 * DAY, NOW - 7 * DAY);
@@ -177,8 +178,9 @@ fn settings_are_checked_where_our_sensor_tells_of_them() {
         (told("on", 0, fresh, 0), S::Unhealthy, "SignaturesOutdated"),
         (told("partial", fresh, fresh, 0), S::Unhealthy, "ProtectionPartial"),
         (told("off", old, old, old), S::Unhealthy, "ProtectionOff,SignaturesOutdated,ScansOld"),
-        // A clock that was set back makes nothing old.
+        // A clock that was set back makes nothing old, and what is not for years is not fresh.
         (told("on", NOW + DAY, NOW + DAY, 0), S::Healthy, ""),
+        (told("on", NOW + DAY + 1, i64::MAX, NOW + 9 * DAY), S::Unhealthy, "SignaturesOutdated,ScansOld"),
     ] {
         let m = with(ExtensionState::Succeeded, 0);
         let look = Look { protection: protection.clone(), ..look(&[]) };
@@ -190,6 +192,43 @@ fn settings_are_checked_where_our_sensor_tells_of_them() {
     let look = Look { protection: told("off", 0, 0, 0), ..look(&[("Sophos", "", "x")]) };
     let case = Case { machine: &m, wanted: Ok(()), look: Some(&look), exemption: None };
     assert_eq!(check(Key::Configuration, &case).0, S::NotApplicable);
+}
+
+#[test]
+fn a_finding_tells_what_was_asked_against_it() {
+    use RemedyState as R;
+    let m = with(ExtensionState::Succeeded, 0);
+    let asked = |deed: &str, state, detail: &str| Asked {
+        id: "x".to_owned(),
+        deed: deed.to_owned(),
+        who: "ada".to_owned(),
+        state,
+        since: 0,
+        detail: detail.to_owned(),
+    };
+    let protection = Some(ProtectionFacts {
+        state: "partial".to_owned(),
+        product: "ClamAV".to_owned(),
+        detail: "nothing on access".to_owned(),
+        ..ProtectionFacts::default()
+    });
+    // The last one of a deed counts.
+    let remedies = vec![
+        asked("update", R::Done, "well"),
+        asked("update", R::Failed, "no mirror"),
+        asked("scan", R::Failed, "x"),
+        asked("scan", R::Working, ""),
+        asked("switch_on", R::Done, "clamd runs"),
+    ];
+    let look = Look { protection, remedies, ..look(&[]) };
+    let case = Case { machine: &m, wanted: Ok(()), look: Some(&look), exemption: None };
+    let judged = judge(Key::Configuration, &case, Micros(NOW * 1_000_000));
+    let ends = ["switched off: nothing on access", "update of signatures: failed, no mirror", "quick scan: under way"];
+    assert_eq!(judged.findings.len(), ends.len());
+    for (finding, end) in judged.findings.iter().zip(ends) {
+        assert!(finding.message.ends_with(end), "{finding:?}");
+    }
+    assert_eq!(judged.reason, "3 setting(s) of ClamAV are weak");
 }
 
 #[test]
