@@ -68,7 +68,7 @@ async fn remedied(server: &TestServer, admin: &str, web: &mut FakeConnector, id:
     for _ in 0..2 {
         web.report(1, 0, ok()).await;
     }
-    let (_, history) = ask(server, admin, Method::GET, &format!("/machines/{id}/history"), Value::Null).await;
+    let (_, history) = ask(server, admin, Method::GET, &format!("/machines/{id}/extension-history"), Value::Null).await;
     let lines: Vec<(&str, &str)> = history["items"]
         .as_array()
         .unwrap()
