@@ -146,8 +146,11 @@ test('a subscription’s pane says what its plan lacks and mends a component', a
 
 test('a machine is connected: token, command, arrival', async () => {
   await visit('/machines');
+  await page.getByText('Source aws-us has failed 4 times in a row').waitFor();
   await page.getByRole('button', { name: 'Connect a machine' }).click();
   const dialog = page.getByRole('dialog');
+  await dialog.locator('[data-source="aws-eu"]').getByText('Taken in').waitFor();
+  await dialog.locator('[data-source="aws-us"]').getByText('Secret missing').waitFor();
   await dialog.getByLabel('Tags').fill('env=prod');
   await dialog.getByRole('button', { name: 'Make the command' }).click();
   await dialog.getByText(/garrison-connect enrol --server 127\.0\.0\.1:9443 --token gc1_\w+ --tag env=prod/).waitFor();

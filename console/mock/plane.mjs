@@ -382,6 +382,29 @@ export function planeMock() {
           exclusions.push({ id: `x${exclusions.length + 2}`, createdBy: 'admin', createdTime: NOW(), ...body });
         if (method === 'DELETE') exclusions = exclusions.filter((e) => e.id !== id);
         return all(exclusions);
+      case 'reach':
+        return all(
+          state.empty
+            ? []
+            : [
+                ['aws-eu', 'eu-central-1', 'Succeeded', '', '', 0],
+                ['aws-us', 'us-east-1', 'SecretMissing', 'there is no secret `us`', 'put it in again', 4],
+              ].map(([name, region, outcome, message, fix, failures]) => ({
+                name,
+                cloud: 'aws',
+                region,
+                everyMinutes: 15,
+                disabled: false,
+                running: false,
+                lastRunTime: ago(4),
+                outcome,
+                message,
+                fix,
+                counts: { listed: 12, added: 1, gone: 2, connected: 9 },
+                failures,
+                failing: failures > 2,
+              })),
+        );
       case 'connector-tokens':
         if (method === 'POST') {
           const token = {

@@ -319,6 +319,34 @@ export function useHealth() {
   });
 }
 
+/** A cloud whose machines come by themselves. */
+export interface ReachSource {
+  name: string;
+  cloud: string;
+  region: string;
+  everyMinutes: number;
+  disabled: boolean;
+  running: boolean;
+  lastRunTime?: string;
+  outcome?: 'Succeeded' | 'Unreachable' | 'CloudRefused' | 'SecretMissing' | 'SubscriptionMissing' | 'ServerFailed';
+  message: string;
+  fix: string;
+  counts: { listed: number; added: number; gone: number; connected: number };
+  failures: number;
+  failing: boolean;
+}
+
+/** Sources, for who may change machines; others are not shown them. */
+export function useSources() {
+  return useQuery({
+    queryKey: ['sources'],
+    queryFn: async () => (await api.get<Page<ReachSource>>('/reach/sources')).items,
+    enabled: useMayChange(),
+    refetchInterval: AGAIN_MS,
+    retry: false,
+  });
+}
+
 export function useMachine(id: string | null) {
   return useQuery({
     queryKey: ['machine', id],

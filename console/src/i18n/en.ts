@@ -1,6 +1,17 @@
 import { detections, evidenceDialog, retro } from './detections';
 import { grid, hunting } from './hunting';
-import { bulkPlan, connect, environment, exclusions, machine, machines, plan, planDialog, usage } from './plane';
+import {
+  bulkPlan,
+  connect,
+  environment,
+  exclusions,
+  machine,
+  machines,
+  plan,
+  planDialog,
+  sources,
+  usage,
+} from './plane';
 import { access, cloudAlerts, exportsPage, money, recs } from './portal';
 
 // Every word of the console. Another language is another file of this shape.
@@ -423,6 +434,7 @@ export const en = {
     user: 'User name',
     with: 'Sign in with {{name}}',
   },
+  sources,
   state: {
     notServed: 'This server does not have this yet',
     broken: 'This page broke',

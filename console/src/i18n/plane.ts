@@ -270,6 +270,25 @@ export const connect = {
   done: 'Done',
 };
 
+export const sources = {
+  title: 'Clouds whose machines come by themselves',
+  what: '{{cloud}} {{region}}, every {{minutes}} minutes',
+  disabled: 'Switched off',
+  running: 'At work',
+  first: 'Not yet',
+  outcome: {
+    Succeeded: 'Taken in',
+    Unreachable: 'Unreachable',
+    CloudRefused: 'Refused',
+    SecretMissing: 'Secret missing',
+    SubscriptionMissing: 'Subscription missing',
+    ServerFailed: 'Server failed',
+  },
+  counts: '{{listed}} listed, {{added}} new, {{gone}} gone, {{connected}} connected',
+  failing_one: 'Source {{name}} has failed once.',
+  failing_other: 'Source {{name}} has failed {{count}} times in a row; its machines are as they were.',
+};
+
 export const usage = {
   hours: 'Machine-hours',
   trial: 'of a trial, free',

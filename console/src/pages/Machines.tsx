@@ -16,6 +16,7 @@ import { BulkDialog } from '../plane/BulkDialog';
 import { ConnectDialog } from '../plane/ConnectDialog';
 import { MachineActions } from '../plane/MachineActions';
 import { About, Extensions, Health } from '../plane/MachineFacts';
+import { SourcesFailing } from '../plane/Sources';
 import { ExtensionTag, HealthPill, PlanBadge, StateBadge } from '../plane/Words';
 import { go, useParamChange, usePlace } from '../router';
 import '../plane/plane.css';
@@ -179,6 +180,7 @@ export default function Machines() {
             {t('machines.connect')}
           </Button>
         </header>
+        <SourcesFailing />
         <DataGrid
           name="machines"
           label={t('nav.machines')}

@@ -31,6 +31,7 @@ import { copyText } from '../parts/Entity';
 import { To } from '../parts/Parts';
 import { useTell } from '../parts/toast';
 import { Refused } from './Ask';
+import { Sources } from './Sources';
 import { ExtensionTag, StateBadge } from './Words';
 
 /** The gateway listens beside the API, on this port unless the operator chose another. */
@@ -155,6 +156,7 @@ export function ConnectDialog({ start, close }: { start?: string; close: () => v
             )}
             {subscriptions.data?.length === 0 && <p className="bad">{t('connect.noSubscription')}</p>}
             {make.error && <Refused error={make.error} />}
+            {!made && <Sources />}
           </DialogContent>
           <DialogActions>
             {made && (

@@ -25,6 +25,7 @@ mod recommendation;
 mod rest;
 mod rollout;
 mod rule;
+mod source;
 mod status;
 mod subscription;
 mod suppression;

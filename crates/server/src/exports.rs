@@ -270,11 +270,17 @@ pub struct Record {
 }
 
 /// The room.
-#[derive(Debug)]
 pub struct Exports {
     shared: Arc<Shared>,
     incidents: Arc<Incidents>,
     recommend: Recommend,
+    clock: Arc<dyn Fn() -> Micros + Send + Sync>,
+}
+
+impl std::fmt::Debug for Exports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exports").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -386,9 +392,18 @@ fn check(new: &ExportNew) -> Result<(), ExportError> {
 
 impl Exports {
     /// Opens the room.
-    pub fn new(shared: &Arc<Shared>, incidents: &Arc<Incidents>, connect: &Arc<Connect>) -> Arc<Self> {
+    pub fn new(
+        shared: &Arc<Shared>,
+        incidents: &Arc<Incidents>,
+        connect: &Arc<Connect>,
+        clock: Arc<dyn Fn() -> Micros + Send + Sync>,
+    ) -> Arc<Self> {
         let recommend = Recommend::new(shared, connect);
-        Arc::new(Self { shared: Arc::clone(shared), incidents: Arc::clone(incidents), recommend })
+        Arc::new(Self { shared: Arc::clone(shared), incidents: Arc::clone(incidents), recommend, clock })
+    }
+
+    fn now(&self) -> Micros {
+        (self.clock)()
     }
 
     /// What the tenant's columns are sealed with.
@@ -609,7 +624,7 @@ impl Exports {
                 () = self.shared.stop.cancelled() => return,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
-            if let Err(error) = self.step(turn.is_multiple_of(SELDOM)).await {
+            if let Err(error) = self.turn(turn.is_multiple_of(SELDOM)).await {
                 tracing::error!(%error, "exports could not be worked on and will be tried again");
             }
             turn = turn.wrapping_add(1);
@@ -617,8 +632,8 @@ impl Exports {
     }
 
     /// One turn of all exports; `all`: also of kinds that are expensive to list.
-    async fn step(&self, all: bool) -> Result<(), ExportError> {
-        let now = crate::now();
+    pub async fn turn(&self, all: bool) -> Result<(), ExportError> {
+        let now = self.now();
         let due = |s: &Stored| {
             let next = s.view.status.next_attempt.as_deref().and_then(|t| t.parse::<jiff::Timestamp>().ok());
             s.view.enabled && next.is_none_or(|t| t.as_microsecond() <= now.0)
@@ -644,7 +659,7 @@ impl Exports {
         let mut left = false;
         for what in kinds {
             for turn in 0.. {
-                let now = crate::now();
+                let now = self.now();
                 let place = stored.cursor.get(what.as_str()).cloned().unwrap_or_default();
                 // A snapshot is of one moment: what changes while it is sent is in the next one.
                 let before = if snapshot { stored.snapshot } else { now.0 - REST };
@@ -658,19 +673,19 @@ impl Exports {
                     r.id = format!("{}#{}", r.id, stored.snapshot);
                 }
                 if let Err(words) = self.give(&stored, &records, now).await {
-                    return self.failed(&stored, &words, crate::now()).await;
+                    return self.failed(&stored, &words, self.now()).await;
                 }
                 let Some(last) = records.last() else { break };
                 stored.cursor.insert(what.as_str().to_owned(), (last.at, last.subject.clone()));
                 stored.attempts = 0;
-                if !self.delivered(&stored, records.len(), crate::now()).await? {
+                if !self.delivered(&stored, records.len(), self.now()).await? {
                     // It was changed, set back or removed meanwhile: the next turn reads it anew.
                     return Ok(());
                 }
             }
         }
-        if snapshot && all && !left && crate::now().0 - stored.snapshot >= WEEK {
-            self.snapshot_begin(&stored, crate::now()).await?;
+        if snapshot && all && !left && self.now().0 - stored.snapshot >= WEEK {
+            self.snapshot_begin(&stored, self.now()).await?;
         }
         Ok(())
     }
@@ -714,11 +729,14 @@ impl Exports {
         Ok(())
     }
 
+    /// Begins anew; of two servers that both find that it is time, one does, and what the other had under way is not
+    /// written over it.
     async fn snapshot_begin(&self, stored: &Stored, now: Micros) -> Result<(), ExportError> {
         let begin: BTreeMap<&String, Place> = stored.cursor.keys().map(|k| (k, Place::default())).collect();
         let mut tx = self.shared.db.write().await?;
         sqlx::query(
-            "UPDATE exports_target SET cursor = $1, snapshot = $2 WHERE tenant_id = $3 AND id = $4 AND revision = $5",
+            "UPDATE exports_target SET cursor = $1, snapshot = $2, revision = revision + 1 \
+             WHERE tenant_id = $3 AND id = $4 AND revision = $5",
         )
         .bind(text(&begin)?)
         .bind(now.0)

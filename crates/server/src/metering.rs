@@ -64,8 +64,19 @@ pub enum MeteringError {
         /// Its end.
         to: String,
     },
+    /// There is no such sheet.
+    #[error("there is no such price sheet")]
+    SheetUnknown,
+    /// A sheet that has priced what is settled.
+    #[error("the sheet prices {what}, from {first} on")]
+    PriceSettled {
+        /// What has its price, and how much of it.
+        what: String,
+        /// The first hour of it.
+        first: String,
+    },
     /// Hours that an export cannot price.
-    #[error("{hours} billed hour(s) of {day} have no price")]
+    #[error("{hours} hour(s) of {day} have no price")]
     PriceMissing {
         /// How many.
         hours: i64,

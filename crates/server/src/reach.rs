@@ -1,6 +1,7 @@
 //! Ways to machines that have no connector yet: SSH from the server, and the inventory of a cloud.
 //!
 //! [`vault`] keeps the secrets, [`hosts`] the keys that hosts have shown, [`ssh`] carries the connector to one host.
+//! [`sources`] are orders for a cloud that stand, [`rounds`] works on them.
 //! A run over many hosts is kept in memory with what became of each; a server that starts anew has forgotten it, and the
 //! machines that were connected are among the machines all the same.
 
@@ -9,13 +10,19 @@ pub mod aws;
 pub mod cloud;
 mod hosts;
 mod listing;
+mod rounds;
+mod sources;
 mod ssh;
 mod store;
 pub mod vault;
 mod work;
 
+pub use cloud::CloudKind;
 pub use hosts::HostKey;
 pub use listing::{AwsEnrol, AwsOrder};
+pub use sources::{
+    InstanceState, InstanceView, Source, SourceChange, SourceCounts, SourceDetail, SourceNew, SourceOutcome,
+};
 pub use ssh::Outcome;
 pub use vault::{SecretKind, SecretRecord};
 pub use work::{HostState, HostView, RunView, SshOrder};
@@ -23,6 +30,7 @@ pub use work::{HostState, HostView, RunView, SshOrder};
 use crate::connect::Connect;
 use crate::db::DbError;
 use crate::shared::Shared;
+use garrison_model::Micros;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +46,12 @@ pub enum ReachError {
     /// There is such a thing already.
     #[error("{0}")]
     Exists(String),
+    /// Another source takes the same machines in.
+    #[error("source `{0}` takes the same machines in already; remove it first")]
+    Taken(String),
+    /// A source rests.
+    #[error("the source `{0}` is switched off")]
+    Resting(String),
     /// A secret cannot be opened with the data folder's key.
     #[error("secret `{0}` was sealed with another key than the data folder's")]
     Sealed(String),
@@ -74,6 +88,9 @@ impl From<sqlx::Error> for ReachError {
 pub struct Reach {
     shared: Arc<Shared>,
     connect: Arc<Connect>,
+    clock: Arc<dyn Fn() -> Micros + Send + Sync>,
+    /// Names this room where it holds a source.
+    holder: String,
     runs: Mutex<VecDeque<Arc<work::Run>>>,
 }
 
@@ -85,8 +102,17 @@ impl std::fmt::Debug for Reach {
 
 impl Reach {
     /// Over the rooms that it asks.
-    pub fn new(shared: &Arc<Shared>, connect: &Arc<Connect>) -> Arc<Self> {
-        Arc::new(Self { shared: Arc::clone(shared), connect: Arc::clone(connect), runs: Mutex::default() })
+    pub fn new(
+        shared: &Arc<Shared>,
+        connect: &Arc<Connect>,
+        clock: Arc<dyn Fn() -> Micros + Send + Sync>,
+    ) -> Arc<Self> {
+        let (shared, connect) = (Arc::clone(shared), Arc::clone(connect));
+        Arc::new(Self { shared, connect, clock, holder: uuid::Uuid::new_v4().to_string(), runs: Mutex::default() })
+    }
+
+    fn now(&self) -> Micros {
+        (self.clock)()
     }
 
     fn tenant(&self) -> String {

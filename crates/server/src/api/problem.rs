@@ -59,6 +59,7 @@ problems! {
     Quota = "hunting_quota" 429 "A limit of hunting is reached.", "wait as Retry-After says, or ask an administrator about the limits";
     QueryTimeout = "query_timeout" 504 "The query took too long.", "ask for a shorter time, or filter earlier";
     StepOpen = "step_open" 409 "A step that comes first is open.", "do what the words say, then try again";
+    SourceResting = "source_resting" 409 "The source is switched off.", "switch it on first: `garrison connect source enable NAME`";
     Conflict = "exists" 409 "It is there already.", "choose another name";
     Redirected = "incident_redirected" 409 "The incident was merged into another one.", "work on the incident named in redirectIncidentId";
     MergeRefused = "merge_refused" 409 "The incidents cannot be merged.", "both must be open, not assigned to different people, classified alike, and small enough together";
@@ -83,6 +84,7 @@ problems! {
     FleetFileRefused = "fleet_file_not_valid" 400 "The fleet file cannot be applied.", "see docs/reference/plane.md; nothing was changed";
     PriceRefused = "price_not_valid" 400 "The price sheet cannot be used.", "see docs/reference/money.md";
     PriceOverlap = "price_overlap" 409 "The hours have a price already.", "begin in a later hour: prices of hours that have begun never change";
+    PriceSettled = "price_settled" 409 "The sheet has priced hours that are settled.", "leave it, and add one that begins in a later hour: it ends this one, and what was priced stays as it was told";
     PriceMissing = "price_missing" 409 "Hours of the span have no price.", "add a price sheet for them with `garrison price-sheet add --from`, or ask for less time";
     SeatsRefused = "seats_not_valid" 400 "The seats cannot be used.", "see docs/reference/money.md";
     ExportRefused = "export_not_valid" 400 "The export cannot be used.", "see docs/reference/exports.md";
@@ -333,6 +335,8 @@ impl From<crate::metering::MeteringError> for ApiError {
             E::Moment(_) => Self::with(Kind::Invalid, text),
             E::Price(_) => Self::with(Kind::PriceRefused, text),
             E::PriceOverlap { .. } => Self::with(Kind::PriceOverlap, text),
+            E::PriceSettled { .. } => Self::with(Kind::PriceSettled, text),
+            E::SheetUnknown => Self::with(Kind::NotFound, text),
             E::PriceMissing { .. } => Self::with(Kind::PriceMissing, text),
             E::Seats(_) => Self::with(Kind::SeatsRefused, text),
             E::Plane(error) => error.into(),

@@ -4,7 +4,9 @@ use super::Api;
 use super::extract::{Body, Id};
 use super::problem::{ApiError, Kind};
 use crate::identity::Principal;
-use crate::reach::{AwsOrder, HostKey, RunView, SecretKind, SecretRecord, SshOrder};
+use crate::reach::{
+    AwsOrder, HostKey, RunView, SecretKind, SecretRecord, Source, SourceChange, SourceDetail, SourceNew, SshOrder,
+};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -45,6 +47,8 @@ impl From<crate::reach::ReachError> for ApiError {
         match error {
             E::Unknown(_) => Self::with(Kind::NotFound, text),
             E::Value(_) => Self::with(Kind::Invalid, text),
+            E::Taken(_) => Self::with(Kind::StepOpen, text),
+            E::Resting(_) => Self::with(Kind::SourceResting, text),
             E::Exists(_) | E::Sealed(_) => Self::with(Kind::Conflict, text),
             E::Connect(error) => error.into(),
             E::Plane(error) => error.into(),
@@ -63,6 +67,9 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(aws_start))
         .routes(routes!(run_list))
         .routes(routes!(run_get))
+        .routes(routes!(source_list, source_create))
+        .routes(routes!(source_get, source_patch, source_delete))
+        .routes(routes!(source_run))
 }
 
 /// Secrets of the vault, without what they are.
@@ -142,4 +149,59 @@ pub async fn run_list(State(api): State<Api>) -> Json<Page<RunView>> {
     responses((status = 200, body = RunView), (status = 404, body = Problem)))]
 pub async fn run_get(State(api): State<Api>, Id(id): Id<String>) -> Result<Json<RunView>, ApiError> {
     Ok(Json(api.reach.run_get(&id)?))
+}
+
+/// Clouds whose machines are taken in again and again, by name.
+#[utoipa::path(get, path = "/reach/sources", tag = "connectors", responses((status = 200, body = Page<Source>)))]
+pub async fn source_list(State(api): State<Api>) -> Result<Json<Page<Source>>, ApiError> {
+    Ok(whole(api.reach.source_list().await?))
+}
+
+/// Makes a source; its first round begins at once.
+#[utoipa::path(post, path = "/reach/sources", tag = "connectors", request_body = SourceNew,
+    responses((status = 201, body = Source), (status = 400, body = Problem), (status = 404, body = Problem),
+    (status = 409, body = Problem)))]
+pub async fn source_create(
+    State(api): State<Api>,
+    Extension(who): Extension<Principal>,
+    Body(new): Body<SourceNew>,
+) -> Result<(StatusCode, Json<Source>), ApiError> {
+    Ok((StatusCode::CREATED, Json(api.reach.source_create(&new, &who.name).await?)))
+}
+
+/// A source with the instances that need somebody.
+#[utoipa::path(get, path = "/reach/sources/{name}", tag = "connectors", params(("name" = String, Path,)),
+    responses((status = 200, body = SourceDetail), (status = 404, body = Problem)))]
+pub async fn source_get(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<SourceDetail>, ApiError> {
+    Ok(Json(api.reach.source_detail(&name).await?))
+}
+
+/// Changes a source: whether it rests, whether it brings the connector onto machines, how often.
+#[utoipa::path(patch, path = "/reach/sources/{name}", tag = "connectors", params(("name" = String, Path,)),
+    request_body = SourceChange,
+    responses((status = 200, body = Source), (status = 400, body = Problem), (status = 404, body = Problem)))]
+pub async fn source_patch(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Body(change): Body<SourceChange>,
+) -> Result<Json<Source>, ApiError> {
+    Ok(Json(api.reach.source_change(&name, &change).await?))
+}
+
+/// Removes a source; its machines stay.
+#[utoipa::path(delete, path = "/reach/sources/{name}", tag = "connectors", params(("name" = String, Path,)),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub async fn source_delete(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    api.reach.source_delete(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Has a source worked on at once.
+#[utoipa::path(post, path = "/reach/sources/{name}/run", tag = "connectors", params(("name" = String, Path,)),
+    responses((status = 202, body = Source), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn source_run(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<Source>), ApiError> {
+    Ok((StatusCode::ACCEPTED, Json(api.reach.source_run(&name).await?)))
 }

@@ -1,7 +1,7 @@
 //! Usage and money: machine-hours from the ledger, prices, seats, forecasts, and the ledger as a file.
 
 use super::Api;
-use super::extract::{Body, Query};
+use super::extract::{Body, Id, Query};
 use super::problem::{ApiError, Kind};
 use crate::identity::Principal;
 use crate::metering::cost::CostReport;
@@ -34,6 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(usage_forecast, usage_forecast_post))
         .routes(routes!(usage_export))
         .routes(routes!(price_sheet_list, price_sheet_create))
+        .routes(routes!(price_sheet_replace, price_sheet_delete))
         .routes(routes!(seats_list, seats_put))
 }
 
@@ -212,6 +213,28 @@ pub async fn price_sheet_create(
 ) -> Result<(StatusCode, Json<PriceSheet>), ApiError> {
     let made = api.shared.metering.price_sheet_create(&api.shared.tenant, &new, &who.name, crate::now()).await?;
     Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Puts a price sheet in the place of one that has priced nothing that is settled.
+#[utoipa::path(put, path = "/price-sheets/{id}", tag = "metering", params(("id" = String, Path,)),
+    request_body = PriceSheetNew, responses((status = 200, body = PriceSheet), (status = 400, body = Problem),
+    (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn price_sheet_replace(
+    State(api): State<Api>,
+    Extension(who): Extension<Principal>,
+    Id(id): Id<String>,
+    Body(new): Body<PriceSheetNew>,
+) -> Result<Json<PriceSheet>, ApiError> {
+    let metering = &api.shared.metering;
+    Ok(Json(metering.price_sheet_replace(&api.shared.tenant, &id, &new, &who.name, crate::now()).await?))
+}
+
+/// Takes a price sheet back that has priced nothing that is settled; one that was ended for it goes on.
+#[utoipa::path(delete, path = "/price-sheets/{id}", tag = "metering", params(("id" = String, Path,)),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn price_sheet_delete(State(api): State<Api>, Id(id): Id<String>) -> Result<StatusCode, ApiError> {
+    api.shared.metering.price_sheet_delete(&api.shared.tenant, &id, crate::now()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Owned seats.

@@ -2,7 +2,7 @@
 
 use super::client::{CliError, Client, typed};
 use super::output::{Printer, clean, short_time};
-use super::subscription;
+use super::{source, subscription};
 use crate::reach::{AwsEnrol, AwsOrder, HostKey, HostState, RunView, SecretKind, SecretRecord, SshOrder, address};
 use clap::{Args, Subcommand};
 use garrison_model::{GroupName, Page};
@@ -20,6 +20,9 @@ pub enum Command {
     Ssh(Ssh),
     /// Takes in the machines of a region of AWS, and brings the connector onto them by SSM.
     Aws(AwsArgs),
+    /// Clouds whose machines are taken in again and again.
+    #[command(subcommand)]
+    Source(source::Command),
     /// Runs that the server remembers, or the hosts of one.
     Run {
         /// Id.
@@ -140,7 +143,7 @@ fn file(path: &PathBuf) -> Result<String, CliError> {
 }
 
 /// A text as a part of a path.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
@@ -241,6 +244,7 @@ pub(super) async fn run(command: Command, client: &Client, printer: &Printer) ->
     match command {
         Command::Ssh(command) => ssh(command, client, printer).await,
         Command::Aws(command) => aws(command, client, printer).await,
+        Command::Source(command) => source::run(command, client, printer).await,
         Command::Run { id: Some(id) } => print(printer, &client.fetch(&format!("/reach/runs/{}", escaped(&id))).await?),
         Command::Run { id: None } => {
             let page: Page<RunView> = client.fetch("/reach/runs").await?;

@@ -1,11 +1,12 @@
 //! `garrison price-sheet …` and `garrison seats …`
 
 use super::client::{CliError, Client, typed};
+use super::connect::escaped;
 use super::output::{Printer, clean, short_time};
 use super::subscription;
 use crate::metering::prices::{PriceSheet, PriceSheetNew};
 use crate::metering::seats::{Seats, SeatsNew};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use garrison_model::{Page, Plan};
 use serde_json::json;
 
@@ -15,26 +16,56 @@ pub enum PriceCommand {
     /// All price sheets.
     List,
     /// Adds one. An open sheet of the same plan ends where it begins.
-    Add {
-        /// Plan, P1 or P2.
-        #[arg(long, requires = "per_hour", required_unless_present = "per_gb")]
-        plan: Option<Plan>,
-        /// Price of a machine-hour, such as 0.006849.
-        #[arg(long)]
-        per_hour: Option<String>,
-        /// Price of a gigabyte taken in beyond the free allowance, instead.
-        #[arg(long, conflicts_with_all = ["plan", "per_hour"])]
-        per_gb: Option<String>,
-        /// Currency (ISO 4217), such as EUR.
-        #[arg(long)]
-        currency: String,
-        /// First hour (RFC 3339); the present hour, or the next one where a sheet is in force.
-        #[arg(long)]
-        from: Option<String>,
-        /// The hour in which it ends; open unless given.
-        #[arg(long)]
-        to: Option<String>,
+    Add(Sheet),
+    /// Puts another one in its place; refused once it has priced hours that are settled.
+    Replace {
+        /// Id of the sheet that goes, as `list` shows it.
+        id: String,
+        #[command(flatten)]
+        sheet: Sheet,
     },
+    /// Takes one back, as if it had never been; refused once it has priced hours that are settled.
+    Remove {
+        /// Id.
+        id: String,
+    },
+}
+
+/// A price sheet to be.
+#[derive(Debug, Args)]
+pub struct Sheet {
+    /// Plan, P1 or P2.
+    #[arg(long, requires = "per_hour", required_unless_present = "per_gb")]
+    plan: Option<Plan>,
+    /// Price of a machine-hour, such as 0.006849.
+    #[arg(long)]
+    per_hour: Option<String>,
+    /// Price of a gigabyte taken in beyond the free allowance, instead.
+    #[arg(long, conflicts_with_all = ["plan", "per_hour"])]
+    per_gb: Option<String>,
+    /// Currency (ISO 4217), such as EUR.
+    #[arg(long)]
+    currency: String,
+    /// First hour (RFC 3339); the present hour, or the next one where a sheet is in force; of one that is replaced, its
+    /// first hour.
+    #[arg(long)]
+    from: Option<String>,
+    /// The hour in which it ends; open unless given.
+    #[arg(long)]
+    to: Option<String>,
+}
+
+impl From<Sheet> for PriceSheetNew {
+    fn from(sheet: Sheet) -> Self {
+        Self {
+            plan: sheet.plan,
+            currency: sheet.currency,
+            price_per_hour: sheet.per_hour,
+            price_per_gb: sheet.per_gb,
+            valid_from: sheet.from,
+            valid_to: sheet.to,
+        }
+    }
 }
 
 /// Commands about owned seats.
@@ -72,13 +103,14 @@ pub enum SeatsCommand {
 
 pub(super) async fn prices(command: PriceCommand, client: &Client, printer: &Printer) -> Result<(), CliError> {
     let list = |sheets: &[PriceSheet]| {
-        printer.list(&["OF", "PRICE", "A", "CURRENCY", "FROM", "TO", "NOW", "BY"], sheets, |s| {
+        printer.list(&["ID", "OF", "PRICE", "A", "CURRENCY", "FROM", "TO", "NOW", "BY"], sheets, |s| {
             let (price, unit) = match (&s.price_per_hour, &s.price_per_gb) {
                 (Some(price), _) => (price, "hour"),
                 (None, Some(price)) => (price, "GB"),
                 (None, None) => (&s.id, ""),
             };
             vec![
+                clean(&s.id),
                 s.plan.map_or_else(|| "ingest".to_owned(), |p| p.to_string()),
                 clean(price),
                 unit.to_owned(),
@@ -95,17 +127,19 @@ pub(super) async fn prices(command: PriceCommand, client: &Client, printer: &Pri
             let page: Page<PriceSheet> = client.fetch("/price-sheets").await?;
             list(&page.items)
         }
-        PriceCommand::Add { plan, per_hour, per_gb, currency, from, to } => {
-            let new = PriceSheetNew {
-                plan,
-                currency,
-                price_per_hour: per_hour,
-                price_per_gb: per_gb,
-                valid_from: from,
-                valid_to: to,
-            };
-            let made: PriceSheet = typed(client.post("/price-sheets", &json!(new)).await?)?;
+        PriceCommand::Add(sheet) => {
+            let made: PriceSheet = typed(client.post("/price-sheets", &json!(PriceSheetNew::from(sheet))).await?)?;
             list(&[made])
+        }
+        PriceCommand::Replace { id, sheet } => {
+            let path = format!("/price-sheets/{}", escaped(&id));
+            let made: PriceSheet = typed(client.put(&path, &json!(PriceSheetNew::from(sheet))).await?)?;
+            list(&[made])
+        }
+        PriceCommand::Remove { id } => {
+            client.delete(&format!("/price-sheets/{}", escaped(&id))).await?;
+            eprintln!("price sheet {} is taken back", clean(&id));
+            Ok(())
         }
     }
 }

@@ -128,6 +128,10 @@ async fn hours(report: Report, client: &Client, printer: &Printer) -> Result<(),
     let by = report.by.as_str();
     let path = query("/usage", &[("by", Some(by.to_owned())), ("from", report.span.from), ("to", report.span.to)]);
     let page: Page<UsageLine> = client.fetch(&path).await?;
+    // Who gave no price to anything does not reckon with costs.
+    if printer.is_table() && page.items.iter().any(|l| l.currency.is_some()) {
+        unpriced(page.items.iter().map(|l| (l.unpriced_hours, l.unpriced_free_hours)));
+    }
     printer.list(&[&by.to_uppercase(), "PLAN", "HOURS", "IN TRIAL", "BY SEATS", "BILLED"], &page.items, |l| {
         vec![
             clean(&l.key),
@@ -138,6 +142,18 @@ async fn hours(report: Report, client: &Client, printer: &Printer) -> Result<(),
             l.billed_hours.to_string(),
         ]
     })
+}
+
+/// Says which hours have no price: billed ones cost nothing, and the list cost lacks those that are free.
+fn unpriced(lines: impl Iterator<Item = (i64, i64)>) {
+    let (billed, free) = lines.fold((0, 0), |all, line| (all.0 + line.0, all.1 + line.1));
+    let hint = "give them one with `garrison price-sheet add … --from`, or see `garrison price-sheet list`";
+    if billed > 0 {
+        eprintln!("{billed} billed hour(s) have no price and count as nothing; {hint}");
+    }
+    if free > 0 {
+        eprintln!("{free} hour(s) in a trial or under seats have no price, and the list cost lacks them; {hint}");
+    }
 }
 
 async fn cost(report: Report, client: &Client, printer: &Printer) -> Result<(), CliError> {
@@ -157,10 +173,7 @@ async fn cost(report: Report, client: &Client, printer: &Printer) -> Result<(), 
             l.cost.to_string(),
         ]
     })?;
-    let unpriced: i64 = found.items.iter().map(|l| l.unpriced).sum();
-    if unpriced > 0 {
-        eprintln!("{unpriced} billed hour(s) have no price; see `garrison price-sheet list`");
-    }
+    unpriced(found.items.iter().map(|l| (l.unpriced, l.unpriced_free)));
     if found.ingest.megabytes > 0 {
         printer.line(&format!("ingest beyond the allowance: {} MB, {}", found.ingest.megabytes, found.ingest.cost));
     }

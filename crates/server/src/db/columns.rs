@@ -146,6 +146,10 @@ sealed! {
     EXEMPTION_AUTHOR = recommend_exemptions.created_by, Hidden, TENANT;
     SECRET_AUTHOR = reach_secrets.created_by, Hidden, TENANT;
     HOST_ACCEPTER = reach_hosts.accepted_by, Hidden, TENANT;
+    SOURCE_AUTHOR = reach_sources.created_by, Hidden, TENANT;
+    SOURCE_MESSAGE = reach_sources.message, Hidden, TENANT;
+    INSTANCE_TAGS = reach_instances.tags, Hidden, TENANT;
+    INSTANCE_MESSAGE = reach_instances.message, Hidden, TENANT;
     EXPORT_TARGET = exports_target.target, Hidden, TENANT;
     EXPORT_ERROR = exports_target.last_error, Hidden, TENANT;
     EXPORT_AUTHOR = exports_target.created_by, Hidden, TENANT;
@@ -237,7 +241,7 @@ plain! {
     plane_audit { tenant_id Id, target Id, what Word }
     metering_marks { tenant_id Id, machine_id Id, state Word, plan Word, subscription_id Id }
     metering_ledger { tenant_id Id, machine_id Id, subscription_id Id, plan Word, state Word, seat_id Id }
-    metering_prices { tenant_id Id, id Id, meter Word, currency Word }
+    metering_prices { tenant_id Id, id Id, meter Word, currency Word, ended_by Id }
     metering_seats { tenant_id Id, id Id, plan Word, subscription_id Id }
     metering_ingest { tenant_id Id, subscription_id Id, device_id Id }
     connect_tokens { tenant_id Id, id Id, hash Id, subscription_id Id, group_name Label }
@@ -258,6 +262,13 @@ plain! {
     recommend_states { tenant_id Id, recommendation Word, machine_id Id, state Word, before Word, document Machine }
     reach_secrets { tenant_id Id, name Label, kind Word, sealed Sealed }
     reach_hosts { tenant_id Id, address Machine, lines Machine }
+    reach_sources {
+        tenant_id Id, name Label, cloud Word, region Label, endpoint Label, secret Label, subscription_id Id,
+        group_name Label, gateway Label, program Label, lease_holder Id, outcome Word, counts Id,
+    }
+    reach_instances {
+        tenant_id Id, cloud Word, instance Machine, source Label, machine_id Id, state Word, code Word,
+    }
     exports_target {
         tenant_id Id, id Id, name Label, kind Word, mode Word, what Word, secret Sealed, cursor Id,
     }

@@ -47,6 +47,8 @@ const MIGRATIONS: &[Migration] = migrations![
     97 "0097_device_gone",
     98 "0098_trials_kept",
     99 "0099_machines_left",
+    100 "0100_sources",
+    101 "0101_price_ends",
 ];
 
 /// A number that only this program's migrator uses, so that two servers on one PostgreSQL take turns.

@@ -105,7 +105,7 @@ impl Exports {
         let mut found = Vec::new();
         shared
             .plane
-            .machines_walk(&shared.tenant, crate::now(), |m| {
+            .machines_walk(&shared.tenant, self.now(), |m| {
                 let comes = |at: i64, subject: &String| at < before && (at, subject) > (after.0, &after.1);
                 if let Some((judged, since)) = book.get(&m.id) {
                     let subject = format!("{}/health", m.id);

@@ -292,7 +292,13 @@ pub async fn user_run(command: UserCommand, globals: &Globals) -> Result<(), Cli
     match command {
         UserCommand::List => {
             let all = client.get("/users").await?;
-            show(&printer, &all, &["name", "role", "passwordSet", "disabled"])
+            let users = all["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            printer.list(&["NAME", "ROLE", "PASSWORD", "STATE"], users, |user| {
+                let text = |key: &str| user[key].as_str().map(clean).unwrap_or_default();
+                let has = |key: &str| user[key].as_bool() == Some(true);
+                let state = if has("disabled") { printer.paint("31", "shut out") } else { String::new() };
+                vec![text("name"), text("role"), if has("passwordSet") { "set" } else { "" }.to_owned(), state]
+            })
         }
         UserCommand::Add { name, role } => {
             let made = client.post("/users", &json!({"name": name, "role": role})).await?;
@@ -327,23 +333,6 @@ fn link_show(client: &Client, printer: &Printer, made: &Value) -> Result<(), Cli
     }
     printer.line(&url);
     eprintln!("The link holds for one hour and one sign-in.");
-    Ok(())
-}
-
-fn show(printer: &Printer, all: &Value, columns: &[&str]) -> Result<(), CliError> {
-    if !printer.is_table() {
-        return printer.json(all);
-    }
-    let items = all.get("items").unwrap_or(all).as_array().cloned().unwrap_or_default();
-    printer.line(&columns.join("\t"));
-    for item in items {
-        let cell = |c: &&str| match item.get(*c) {
-            Some(Value::String(text)) => clean(text),
-            None | Some(Value::Null) => String::new(),
-            Some(other) => other.to_string(),
-        };
-        printer.line(&columns.iter().map(cell).collect::<Vec<_>>().join("\t"));
-    }
     Ok(())
 }
 

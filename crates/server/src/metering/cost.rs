@@ -56,6 +56,9 @@ pub struct UsageLine {
     pub billed_hours: i64,
     /// Of the billed ones, those for which no price sheet was in force.
     pub unpriced_hours: i64,
+    /// Of those in a trial or under seats, those for which none was: the list cost lacks them.
+    #[serde(default)]
+    pub unpriced_free_hours: i64,
     /// What all hours with a price would cost without trial and seats.
     #[schema(value_type = String)]
     pub list_cost: Money,
@@ -99,6 +102,9 @@ pub struct CostLine {
     pub offset: i64,
     /// Of the others, those without a price.
     pub unpriced: i64,
+    /// Of those in a trial or under seats, those without a price: the list cost lacks them.
+    #[serde(default)]
+    pub unpriced_free: i64,
     /// What all hours would cost without trial and seats.
     #[schema(value_type = String)]
     pub list_cost: Money,
@@ -130,6 +136,7 @@ struct Hours {
 struct Sum {
     hours: Hours,
     unpriced: i64,
+    unpriced_free: i64,
     list: Money,
     cost: Money,
 }
@@ -145,7 +152,10 @@ impl Sum {
                 self.list += Money::of(hours.all, price);
                 self.cost += Money::of(billed, price);
             }
-            None => self.unpriced += billed,
+            None => {
+                self.unpriced += billed;
+                self.unpriced_free += hours.trial + hours.offset;
+            }
         }
     }
 
@@ -160,6 +170,7 @@ impl Sum {
             offset_hours: self.hours.offset,
             billed_hours: self.hours.all - self.hours.trial - self.hours.offset,
             unpriced_hours: self.unpriced,
+            unpriced_free_hours: self.unpriced_free,
             list_cost: self.list,
             cost_micros: cost.and_then(|c| i64::try_from(c.0).ok()),
             cost,
@@ -255,13 +266,15 @@ impl Metering {
                 });
                 let (list_cost, cost) = Default::default();
                 let key = line.key.clone();
-                items.push(CostLine { key, name, units: 0, trial: 0, offset: 0, unpriced: 0, list_cost, cost });
+                let (trial, offset, unpriced, unpriced_free) = Default::default();
+                items.push(CostLine { key, name, units: 0, trial, offset, unpriced, unpriced_free, list_cost, cost });
             }
             let Some(item) = items.last_mut() else { continue };
             item.units += line.hours;
             item.trial += line.trial_hours;
             item.offset += line.offset_hours;
             item.unpriced += line.unpriced_hours;
+            item.unpriced_free += line.unpriced_free_hours;
             item.list_cost += line.list_cost;
             item.cost += line.cost.unwrap_or_default();
         }
@@ -326,9 +339,10 @@ mod tests {
     fn billed_hours_are_those_in_no_trial_and_under_no_seat() {
         let mut sum = Sum::default();
         sum.add(Hours { all: 10, trial: 3, offset: 2 }, Some(20_550));
-        sum.add(Hours { all: 4, trial: 0, offset: 1 }, None);
+        sum.add(Hours { all: 6, trial: 2, offset: 1 }, None);
         let line = sum.line("k".to_owned(), Plan::P2, &Prices::default());
-        assert_eq!((line.hours, line.trial_hours, line.offset_hours, line.billed_hours), (14, 3, 3, 8));
-        assert_eq!((line.unpriced_hours, line.list_cost, line.cost), (3, Money(205_500), None));
+        assert_eq!((line.hours, line.trial_hours, line.offset_hours, line.billed_hours), (16, 5, 3, 8));
+        assert_eq!((line.unpriced_hours, line.unpriced_free_hours), (3, 3));
+        assert_eq!((line.list_cost, line.cost), (Money(205_500), None));
     }
 }

@@ -181,7 +181,7 @@ impl Book {
 }
 
 impl Metering {
-    /// What an export of a span refers to. Refused where billed hours have no price: a file without them would lie.
+    /// What an export of a span refers to. Refused where hours have no price: a file without them would lie.
     pub async fn focus_open(
         &self,
         plane: &Plane,
@@ -230,7 +230,7 @@ impl Metering {
     }
 
     fn unpriced(&self, line: &super::UsageLine) -> i64 {
-        if line.currency.is_none() { line.hours } else { line.unpriced_hours }
+        if line.currency.is_none() { line.hours } else { line.unpriced_hours + line.unpriced_free_hours }
     }
 
     /// Writes the rows, day by day, until there are no more or nobody listens. An error in the middle ends the stream

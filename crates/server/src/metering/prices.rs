@@ -3,7 +3,7 @@
 use super::hour::HOUR;
 use super::money::{CURRENCIES, Money, gigabyte_price_read, hour_price_read};
 use super::{Metering, MeteringError, hour_time, whole_hour};
-use crate::db::{Sealer, columns};
+use crate::db::{Sealer, WriteTx, columns};
 use crate::shared::rfc3339;
 use garrison_model::{Micros, Plan, TenantId};
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,8 @@ pub struct Sheet {
     pub from: i64,
     /// First hour after it.
     pub to: Option<i64>,
+    /// The sheet for which it was ended; empty where nobody did, or its end was given.
+    ended_by: String,
     created_by: String,
     created: i64,
 }
@@ -161,6 +163,13 @@ impl Prices {
         cuts.windows(2).map(|w| (w[0], w[1])).collect()
     }
 
+    /// Where a sheet that was ended for another one ends without that one, and for which then: at the next sheet of its
+    /// meter, or nowhere.
+    fn end_without(&self, gone: &Sheet, goes_on: &Sheet) -> (Option<i64>, String) {
+        let others = self.sheets.iter().filter(|s| s.meter == gone.meter && s.id != gone.id && s.from > goes_on.from);
+        others.min_by_key(|s| s.from).map_or((None, String::new()), |next| (Some(next.from), next.id.clone()))
+    }
+
     /// What taking in a sheet comes to: the sheet that ends for it, if one does. Prices of hours that have begun stay.
     fn place(&self, new: &Sheet, now: i64) -> Result<Option<String>, MeteringError> {
         let mut ends = None;
@@ -183,6 +192,33 @@ impl Prices {
     }
 }
 
+/// What has its price for good: how much, and the first hour or day of it. Hours count once they are in the ledger, in a
+/// trial or under a seat too, since their list cost was told; days of ingest once they are over.
+async fn priced(
+    connection: &mut AnyConnection,
+    tenant: &TenantId,
+    sheet: &Sheet,
+    now: Micros,
+) -> Result<Option<(i64, String)>, MeteringError> {
+    let to = sheet.to.unwrap_or(i64::MAX);
+    let row = match sheet.meter {
+        Meter::Hour(plan) => {
+            let sql = "SELECT COUNT(*) AS count, MIN(hour) AS first FROM metering_ledger \
+                       WHERE tenant_id = $1 AND hour >= $2 AND hour < $3 AND plan = $4";
+            sqlx::query(sql).bind(tenant.as_str()).bind(sheet.from).bind(to).bind(plan.as_str()).fetch_one(connection)
+        }
+        Meter::Ingest => {
+            let sql = "SELECT COUNT(DISTINCT day) AS count, MIN(day) * 24 AS first FROM metering_ingest \
+                       WHERE tenant_id = $1 AND day * 24 >= $2 AND day * 24 < $3 AND day < $4";
+            let today = now.0.div_euclid(24 * HOUR);
+            sqlx::query(sql).bind(tenant.as_str()).bind(sheet.from).bind(to).bind(today).fetch_one(connection)
+        }
+    };
+    let row = row.await?;
+    let first: Option<i64> = row.try_get("first")?;
+    Ok(first.map(|first| Ok::<_, sqlx::Error>((row.try_get("count")?, hour_time(first)))).transpose()?)
+}
+
 fn sheet_read(seal: &Sealer, row: &sqlx::any::AnyRow) -> Result<Sheet, MeteringError> {
     Ok(Sheet {
         id: row.try_get("id")?,
@@ -191,6 +227,7 @@ fn sheet_read(seal: &Sealer, row: &sqlx::any::AnyRow) -> Result<Sheet, MeteringE
         unit_micros: row.try_get("unit_micros")?,
         from: row.try_get("valid_from")?,
         to: row.try_get("valid_to")?,
+        ended_by: row.try_get("ended_by")?,
         created_by: seal.get(row, columns::PRICE_AUTHOR)?,
         created: row.try_get("created")?,
     })
@@ -225,6 +262,92 @@ impl Metering {
         who: &str,
         now: Micros,
     ) -> Result<PriceSheet, MeteringError> {
+        let mut tx = self.write_alone().await?;
+        let made = self.sheet_add(&mut tx, tenant, new, who, now).await?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// Takes a price sheet back, as if it had never been: one that was ended for it goes on. Refused where a settled hour
+    /// or an ended day has its price.
+    pub async fn price_sheet_delete(&self, tenant: &TenantId, id: &str, now: Micros) -> Result<(), MeteringError> {
+        let mut tx = self.write_alone().await?;
+        self.sheet_remove(&mut tx, tenant, id, |_| false, now).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Puts a price sheet in the place of another one, both or neither; the last one may go for one in another currency.
+    pub async fn price_sheet_replace(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+        new: &PriceSheetNew,
+        who: &str,
+        now: Micros,
+    ) -> Result<PriceSheet, MeteringError> {
+        let mut tx = self.write_alone().await?;
+        let from = whole_hour(new.valid_from.as_deref(), "validFrom")?;
+        let meter = new.plan.map_or(Meter::Ingest, Meter::Hour);
+        // Where the new one begins as the old one did, what was ended for that one stays ended, also in an hour that has
+        // begun: it has the old one's price now.
+        let follows = |old: &Sheet| old.meter == meter && from.is_none_or(|from| from == old.from);
+        let old = self.sheet_remove(&mut tx, tenant, id, follows, now).await?;
+        let valid_from = Some(hour_time(from.unwrap_or(old.from)));
+        let made = self.sheet_add(&mut tx, tenant, &PriceSheetNew { valid_from, ..new.clone() }, who, now).await?;
+        sqlx::query("UPDATE metering_prices SET ended_by = $1 WHERE tenant_id = $2 AND ended_by = $3")
+            .bind(made.id.clone())
+            .bind(tenant.as_str())
+            .bind(old.id)
+            .execute(tx.conn())
+            .await?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    async fn sheet_remove(
+        &self,
+        tx: &mut WriteTx,
+        tenant: &TenantId,
+        id: &str,
+        follows: impl FnOnce(&Sheet) -> bool,
+        now: Micros,
+    ) -> Result<Sheet, MeteringError> {
+        let prices = load(tx.conn(), &self.db.seal(tenant), tenant).await?;
+        let sheet = prices.sheets.iter().find(|s| s.id == id).cloned().ok_or(MeteringError::SheetUnknown)?;
+        if let Some((count, first)) = priced(tx.conn(), tenant, &sheet, now).await? {
+            let what = match sheet.meter {
+                Meter::Hour(_) => format!("{count} settled machine-hour(s)"),
+                Meter::Ingest => format!("ingest of {count} day(s) that are over"),
+            };
+            return Err(MeteringError::PriceSettled { what, first });
+        }
+        let follows = follows(&sheet);
+        for goes_on in prices.sheets.iter().filter(|s| !follows && s.ended_by == sheet.id) {
+            let (to, ended_by) = prices.end_without(&sheet, goes_on);
+            sqlx::query("UPDATE metering_prices SET valid_to = $1, ended_by = $2 WHERE tenant_id = $3 AND id = $4")
+                .bind(to)
+                .bind(ended_by)
+                .bind(tenant.as_str())
+                .bind(goes_on.id.clone())
+                .execute(tx.conn())
+                .await?;
+        }
+        sqlx::query("DELETE FROM metering_prices WHERE tenant_id = $1 AND id = $2")
+            .bind(tenant.as_str())
+            .bind(sheet.id.clone())
+            .execute(tx.conn())
+            .await?;
+        Ok(sheet)
+    }
+
+    async fn sheet_add(
+        &self,
+        tx: &mut WriteTx,
+        tenant: &TenantId,
+        new: &PriceSheetNew,
+        who: &str,
+        now: Micros,
+    ) -> Result<PriceSheet, MeteringError> {
         let refuse = |words: &str| MeteringError::Price(words.to_owned());
         let (meter, unit_micros) = match (new.plan, &new.price_per_hour, &new.price_per_gb) {
             (Some(plan @ (Plan::P1 | Plan::P2)), Some(price), None) => {
@@ -246,13 +369,15 @@ impl Metering {
         }
         let hour = now.0.div_euclid(HOUR);
         let seal = self.db.seal(tenant);
-        let mut tx = self.write_alone().await?;
         let prices = load(tx.conn(), &seal, tenant).await?;
         if prices.sheets.len() >= SHEETS_MAX {
             return Err(MeteringError::Price(format!("a tenant has at most {SHEETS_MAX} price sheets")));
         }
         if let Some(currency) = prices.currency().filter(|c| *c != new.currency) {
-            return Err(MeteringError::Price(format!("the prices of this tenant are in {currency}")));
+            return Err(MeteringError::Price(format!(
+                "the prices of this tenant are in {currency}; sheets that have priced nothing settled can be taken back \
+                 or replaced"
+            )));
         }
         let otherwise = hour + i64::from(prices.at(meter, hour).is_some());
         let from = whole_hour(new.valid_from.as_deref(), "validFrom")?.unwrap_or(otherwise);
@@ -267,14 +392,16 @@ impl Metering {
             unit_micros,
             from,
             to,
+            ended_by: String::new(),
             created_by: who.to_owned(),
             created: now.0,
         };
         if let Some(before) = prices.place(&sheet, hour)? {
-            sqlx::query("UPDATE metering_prices SET valid_to = $1 WHERE tenant_id = $2 AND id = $3")
+            sqlx::query("UPDATE metering_prices SET valid_to = $1, ended_by = $4 WHERE tenant_id = $2 AND id = $3")
                 .bind(from)
                 .bind(tenant.as_str())
                 .bind(before)
+                .bind(sheet.id.clone())
                 .execute(tx.conn())
                 .await?;
         }
@@ -293,7 +420,6 @@ impl Metering {
         .bind(now.0)
         .execute(tx.conn())
         .await?;
-        tx.commit().await?;
         Ok(sheet.view(hour))
     }
 }
@@ -317,6 +443,7 @@ pub(super) mod tests {
             unit_micros: from,
             from,
             to,
+            ended_by: String::new(),
             created_by: String::new(),
             created: 0,
         }
@@ -348,6 +475,17 @@ pub(super) mod tests {
         let closed = Prices { sheets: vec![sheet(P2, 10, Some(40))] };
         assert!(closed.place(&sheet(P2, 35, None), 30).is_err(), "an end that was set stays");
         assert_eq!(closed.place(&sheet(P2, 40, None), 30).unwrap(), None);
+    }
+
+    #[test]
+    fn a_sheet_goes_on_to_the_next_one_when_the_one_that_ended_it_is_taken_back() {
+        let named = |from: i64, to, ended_by: &str| Sheet { ended_by: ended_by.to_owned(), ..sheet(P2, from, to) };
+        let (a, b, c) = (named(10, Some(20), "20"), named(20, Some(30), "30"), named(30, None, ""));
+        let of = |all: &[&Sheet]| Prices { sheets: all.iter().map(|s| (*s).clone()).collect() };
+        assert_eq!(of(&[&a, &b, &c]).end_without(&b, &a), (Some(30), "30".to_owned()));
+        assert_eq!(of(&[&a, &b]).end_without(&b, &a), (None, String::new()));
+        let other = Sheet { meter: Meter::Ingest, ..sheet(P2, 25, None) };
+        assert_eq!(of(&[&a, &b, &other]).end_without(&b, &a), (None, String::new()), "another meter ends nothing");
     }
 
     proptest! {

@@ -559,6 +559,18 @@ impl Change<'_> {
         self.machine_update(sql, id, Some(power.as_str().to_owned())).await
     }
 
+    /// What a cloud says of the system of a machine that says nothing itself.
+    pub async fn machine_system(&mut self, id: &MachineId, system: &MachineSystem) -> Result<(), PlaneError> {
+        let sql = "UPDATE plane_machines SET system = $3 WHERE tenant_id = $1 AND id = $2";
+        self.machine_update(sql, id, Some(system_check(system)?)).await
+    }
+
+    /// A cloud does not list a machine any more: its hardware is given back, and nothing of it is billed.
+    pub async fn machine_gone(&mut self, id: &MachineId) -> Result<(), PlaneError> {
+        self.machine_power(id, PowerState::Deallocated).await?;
+        self.audit(&format!("machine/{id}"), "gone from its cloud", None, None).await
+    }
+
     /// Says which device the machine's sensor is, or that it has none. A device that another machine had goes with this
     /// one: the newest report is right.
     pub async fn machine_device(&mut self, id: &MachineId, device: Option<&DeviceId>) -> Result<(), PlaneError> {

@@ -1,11 +1,58 @@
 //! What every cloud's inventory gives, whatever its own interface is. A cloud is one file that does this, and one line
 //! where the order names it.
 
+use super::aws::Aws;
+use super::vault::SecretKind;
 use garrison_model::{MachineSystem, PowerState, Tags};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 /// Machines of one listing: more are refused in words, not cut off in silence.
 pub const INSTANCES_MAX: usize = 20_000;
+
+/// Clouds that machines are taken in from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CloudKind {
+    /// Amazon's; its scope is a region.
+    #[default]
+    Aws,
+}
+
+impl CloudKind {
+    /// All of them.
+    pub const ALL: &'static [CloudKind] = &[CloudKind::Aws];
+
+    /// Its word, which is also the resource group of its machines where none is named.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CloudKind::Aws => "aws",
+        }
+    }
+
+    /// What opens it.
+    pub fn secret(self) -> SecretKind {
+        match self {
+            CloudKind::Aws => SecretKind::Aws,
+        }
+    }
+
+    /// For a region, with the text of a secret; what is wrong in words.
+    pub fn open(self, secret: &str, region: &str, endpoint: Option<&str>) -> Result<Box<dyn Cloud>, String> {
+        match self {
+            CloudKind::Aws => Ok(Box::new(Aws::new(secret, region, endpoint)?)),
+        }
+    }
+}
+
+impl FromStr for CloudKind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = CloudKind::ALL.iter().copied().find(|k| k.as_str().eq_ignore_ascii_case(text));
+        found.ok_or_else(|| "use one of aws".to_owned())
+    }
+}
 
 /// A machine of a cloud.
 #[derive(Debug, Clone, PartialEq, Eq)]

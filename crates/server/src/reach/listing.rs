@@ -61,16 +61,22 @@ pub struct AwsEnrol {
 
 impl AwsOrder {
     fn check(&self) -> Result<SubscriptionId, ReachError> {
-        let bad = |words: &str| ReachError::Value(words.to_owned());
         if let Some(enrol) = &self.enrol {
-            gateway_check(&enrol.gateway)?;
-            let url = reqwest::Url::parse(&enrol.program).ok().filter(|u| matches!(u.scheme(), "https" | "http"));
-            if url.is_none() || enrol.program.len() > 1_000 || enrol.program.chars().any(char::is_whitespace) {
-                return Err(bad("the connector's program is named by an address, http(s)://…"));
-            }
+            enrol_check(enrol)?;
         }
-        self.subscription.clone().ok_or_else(|| bad("name the subscription that machines go to"))
+        let missing = || ReachError::Value("name the subscription that machines go to".to_owned());
+        self.subscription.clone().ok_or_else(missing)
     }
+}
+
+/// What is wrong with the way of the connector onto machines, if anything.
+pub(super) fn enrol_check(enrol: &AwsEnrol) -> Result<(), ReachError> {
+    gateway_check(&enrol.gateway)?;
+    let url = reqwest::Url::parse(&enrol.program).ok().filter(|u| matches!(u.scheme(), "https" | "http"));
+    if url.is_none() || enrol.program.len() > 1_000 || enrol.program.chars().any(char::is_whitespace) {
+        return Err(ReachError::Value("the connector's program is named by an address, http(s)://…".to_owned()));
+    }
+    Ok(())
 }
 
 /// A machine of the plane that an instance is.
@@ -136,13 +142,7 @@ impl Reach {
                 return;
             }
         };
-        let data = self.shared.data.clone();
-        let programs = match enrol {
-            Some(_) => tokio::task::spawn_blocking(move || programs(&data)).await.unwrap_or_default(),
-            None => Vec::new(),
-        };
-        let sums: Vec<(&str, String)> =
-            programs.iter().map(|(a, bytes)| (*a, hex::encode(Sha256::digest(bytes.as_slice())))).collect();
+        let sums = if enrol.is_some() { self.program_sums().await } else { Vec::new() };
         use futures::StreamExt as _;
         let sums = &sums;
         futures::stream::iter(instances.iter().zip(&known).enumerate())
@@ -153,7 +153,7 @@ impl Reach {
                     return;
                 };
                 run.step(number, "running the command");
-                let result = self.enrol_by(cloud, instance, known, enrol, sums).await;
+                let result = self.enrol_by(cloud, instance, &known.machine, enrol, sums).await;
                 run.end(number, result);
             })
             .await;
@@ -194,30 +194,12 @@ impl Reach {
                 let found = match there.remove(&instance.id) {
                     Some(found) => found,
                     None => {
-                        // A name that another machine has gives way to the instance's id.
-                        let place = |name: MachineName| ResourceId {
-                            subscription: subscription.clone(),
-                            group: group.clone(),
-                            machine: name,
-                        };
-                        let wanted = MachineName::nearest(&instance.name).map(place);
-                        let id = MachineName::nearest(&instance.id).map(place);
-                        let resource = wanted.filter(|r| !taken.contains_key(r)).or(id);
-                        let resource_id = resource.ok_or(ReachError::Unknown("name for an instance"))?;
-                        taken.insert(resource_id.clone(), instance.id.clone());
-                        let made = change
-                            .machine_connect(&MachineConnect {
-                                resource_id,
-                                kind: MachineKind::Cloud,
-                                identity: None,
-                                hardware: String::new(),
-                                tags: instance.tags.clone(),
-                                system: instance.system.clone(),
-                                connector_version: String::new(),
-                                geography: None,
-                            })
-                            .await?;
-                        Known { machine: made.id, speaks: false }
+                        let resource = place_of(instance, subscription, &group, |r| taken.contains_key(r))?;
+                        taken.insert(resource.clone(), instance.id.clone());
+                        Known {
+                            machine: change.machine_connect(&connect_of(instance, resource)).await?.id,
+                            speaks: false,
+                        }
                     }
                 };
                 change.machine_power(&found.machine, instance.power).await?;
@@ -228,11 +210,20 @@ impl Reach {
         Ok(known)
     }
 
-    async fn enrol_by(
+    /// The connector's programs that this server has: architecture and SHA-256.
+    pub(super) async fn program_sums(&self) -> Vec<(&'static str, String)> {
+        let data = self.shared.data.clone();
+        let sums = move || -> Vec<(&'static str, String)> {
+            programs(&data).iter().map(|(a, bytes)| (*a, hex::encode(Sha256::digest(bytes.as_slice())))).collect()
+        };
+        tokio::task::spawn_blocking(sums).await.unwrap_or_default()
+    }
+
+    pub(super) async fn enrol_by(
         &self,
         cloud: &dyn Cloud,
         instance: &Instance,
-        known: &Known,
+        machine: &MachineId,
         enrol: &AwsEnrol,
         sums: &[(&str, String)],
     ) -> Result<(), Failed> {
@@ -244,7 +235,7 @@ impl Reach {
         let architecture = instance.system.architecture.as_str();
         let sum = sums.iter().find(|(a, _)| *a == architecture).map(|(_, sum)| sum.as_str());
         let sum = sum.ok_or_else(|| (Outcome::ProgramMissing, architecture.to_owned()))?;
-        let machine = self.shared.plane.machine(&self.shared.tenant, &known.machine, crate::now()).await;
+        let machine = self.shared.plane.machine(&self.shared.tenant, machine, crate::now()).await;
         let place = machine.map_err(|e| failed(e.into()))?.resource_id;
         let new = ConnectorTokenNew {
             name: format!("{} {}", cloud.name(), instance.id),
@@ -274,6 +265,34 @@ impl Reach {
             let _ = self.connect.token_revoke(&record.id).await;
         }
         result
+    }
+}
+
+/// Where a new machine goes: a name that another machine has gives way to the instance's id.
+pub(super) fn place_of(
+    instance: &Instance,
+    subscription: &SubscriptionId,
+    group: &GroupName,
+    is_taken: impl Fn(&ResourceId) -> bool,
+) -> Result<ResourceId, ReachError> {
+    let place =
+        |name: MachineName| ResourceId { subscription: subscription.clone(), group: group.clone(), machine: name };
+    let wanted = MachineName::nearest(&instance.name).map(place);
+    let id = MachineName::nearest(&instance.id).map(place);
+    wanted.filter(|r| !is_taken(r)).or(id).ok_or(ReachError::Unknown("name for an instance"))
+}
+
+/// A new machine.
+pub(super) fn connect_of(instance: &Instance, resource_id: ResourceId) -> MachineConnect {
+    MachineConnect {
+        resource_id,
+        kind: MachineKind::Cloud,
+        identity: None,
+        hardware: String::new(),
+        tags: instance.tags.clone(),
+        system: instance.system.clone(),
+        connector_version: String::new(),
+        geography: None,
     }
 }
 

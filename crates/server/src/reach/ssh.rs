@@ -58,6 +58,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Reads what is stored: its word as it is shown.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::Value::String(text.to_owned())).ok()
+    }
+
     /// What it is, and what to do.
     pub fn words(self) -> (&'static str, &'static str) {
         match self {

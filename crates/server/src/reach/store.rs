@@ -43,7 +43,7 @@ impl Reach {
         who: &str,
         now: Micros,
     ) -> Result<SecretRecord, ReachError> {
-        name_check(name)?;
+        name_check("secret", name)?;
         kind.check(text).map_err(|words| ReachError::Value(words.to_owned()))?;
         let there = self.secret_list().await?;
         if there.iter().any(|s| s.name == name) {

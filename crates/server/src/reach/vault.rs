@@ -111,10 +111,10 @@ pub struct SecretRecord {
 }
 
 /// Whether a text can be a name: letters, digits and `-_.`, 1 to 64.
-pub fn name_check(name: &str) -> Result<(), ReachError> {
+pub fn name_check(of: &str, name: &str) -> Result<(), ReachError> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(good) {
-        let words = format!("a secret's name has 1 to {NAME_CHARS_MAX} letters, digits, `-`, `_` and `.`");
+        let words = format!("a {of}'s name has 1 to {NAME_CHARS_MAX} letters, digits, `-`, `_` and `.`");
         return Err(ReachError::Value(words));
     }
     Ok(())
@@ -207,6 +207,6 @@ mod tests {
         }
         assert!(SecretKind::Aws.check("AKID:secret\n").is_ok() && SecretKind::Aws.check("a:b:c").is_ok());
         assert!(SecretKind::Aws.check("AKID").is_err() && SecretKind::Aws.check("a::c").is_err());
-        assert!(name_check("ops-2026").is_ok() && name_check("").is_err() && name_check("a/b").is_err());
+        assert!(["ops-2026", "", "a/b"].map(|name| name_check("secret", name).is_ok()) == [true, false, false]);
     }
 }

@@ -286,7 +286,11 @@ impl House {
             tasks.push(tokio::spawn(Arc::clone(&retro).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&connect).run_loop()));
             tasks.push(tokio::spawn(Arc::clone(&health).run_loop()));
-            tasks.push(tokio::spawn(crate::exports::Exports::new(&shared, &incidents, &connect).run_loop()));
+            let reach = crate::reach::Reach::new(&shared, &connect, Arc::new(crate::now));
+            tasks.push(tokio::spawn(reach.run_loop()));
+            tasks.push(tokio::spawn(
+                crate::exports::Exports::new(&shared, &incidents, &connect, Arc::new(crate::now)).run_loop(),
+            ));
             tasks.extend(reconcile::intake(&shared, mirror.as_ref(), &incidents));
             intake = Some(ingest);
         }

@@ -372,7 +372,17 @@ async fn another_tenants_ids_are_not_there(estate: &Estate) {
     assert!(tables > 20 * dbs.len(), "{tables}");
     let ids: Vec<String> = planted.values().flatten().cloned().collect();
     assert!(planted["incidents_alert"].len() >= 2 && !planted["plane_subscriptions"].is_empty(), "{planted:?}");
-    let theirs = counts(&dbs).await;
+    let theirs = contents(&dbs).await;
+    // A row that is changed in place is seen.
+    for (sql, same) in [
+        ("UPDATE plane_subscriptions SET location = 'moved' || location WHERE tenant_id = 'other'", false),
+        ("UPDATE plane_subscriptions SET location = substr(location, 6) WHERE tenant_id = 'other'", true),
+    ] {
+        for db in &dbs {
+            sqlx::query(sql).execute(db.pool()).await.unwrap();
+        }
+        assert_eq!(theirs == contents(&dbs).await, same, "{sql}");
+    }
     for path in &lists {
         let now = still(estate.ask(owner, "GET", path, Value::Null).await);
         assert_eq!(before[path], now, "{path} tells of another tenant");
@@ -388,7 +398,7 @@ async fn another_tenants_ids_are_not_there(estate: &Estate) {
             assert!(told, "{} {path}: {status} {answer}", line.method);
         }
     }
-    assert_eq!(theirs, counts(&dbs).await, "another tenant's rows were touched");
+    assert_eq!(theirs, contents(&dbs).await, "another tenant's rows were touched");
 }
 
 /// Copies every row of a database to another tenant, with ids of its own: some of the ids by table, and how many tables.
@@ -454,29 +464,41 @@ fn still((status, mut body): (u16, Value)) -> (u16, Value) {
     (status, body)
 }
 
-/// How many rows the other tenant has in each table.
-async fn counts(dbs: &[&garrison_server::db::Db]) -> BTreeMap<String, i64> {
-    let mut all = BTreeMap::new();
+/// How many rows the other tenant has in each table, and a hash of all that is in them.
+async fn contents(dbs: &[&garrison_server::db::Db]) -> BTreeMap<String, (usize, String)> {
+    use sha2::{Digest as _, Sha256};
+    let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for db in dbs {
-        for table in tenant_tables(db).await {
-            let sql = format!("SELECT COUNT(*) AS n FROM {table} WHERE tenant_id = 'other'");
-            let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(db.pool()).await.unwrap();
-            *all.entry(table).or_default() += row.get::<i64, _>("n");
+        for (table, columns) in tenant_tables(db).await {
+            let cell = |c: &String| format!("COALESCE(CAST({c} AS TEXT), 'null')");
+            let line = columns.iter().map(cell).collect::<Vec<_>>().join(" || '|' || ");
+            let sql = format!("SELECT {line} AS line FROM {table} WHERE tenant_id = 'other'");
+            let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(db.pool()).await.unwrap();
+            lines.entry(table).or_default().extend(rows.iter().map(|r| r.get::<String, _>("line")));
         }
     }
-    all
+    let hashed = |mut rows: Vec<String>| {
+        rows.sort();
+        (rows.len(), hex::encode(Sha256::digest(rows.join("\n"))))
+    };
+    lines.into_iter().map(|(table, rows)| (table, hashed(rows))).collect()
 }
 
-/// Tables of the database that have a tenant.
-async fn tenant_tables(db: &garrison_server::db::Db) -> Vec<String> {
+/// Tables of the database that have a tenant, with their columns.
+async fn tenant_tables(db: &garrison_server::db::Db) -> BTreeMap<String, Vec<String>> {
     let sql = if db.dialect() == garrison_server::db::Dialect::Sqlite {
-        "SELECT DISTINCT m.name AS t FROM sqlite_master m JOIN pragma_table_info(m.name) p WHERE m.type = 'table' AND \
-         p.name = 'tenant_id'"
+        "SELECT m.name AS t, p.name AS c FROM sqlite_master m JOIN pragma_table_info(m.name) p WHERE m.type = 'table' \
+         ORDER BY m.name, p.cid"
     } else {
-        "SELECT DISTINCT table_name::text AS t FROM information_schema.columns WHERE table_schema = 'public' AND \
-         column_name = 'tenant_id'"
+        "SELECT table_name::text AS t, column_name::text AS c FROM information_schema.columns \
+         WHERE table_schema = 'public' ORDER BY table_name, ordinal_position"
     };
-    sqlx::query(sql).fetch_all(db.pool()).await.unwrap().iter().map(|r| r.get("t")).collect()
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in sqlx::query(sql).fetch_all(db.pool()).await.unwrap() {
+        tables.entry(row.get("t")).or_default().push(row.get("c"));
+    }
+    tables.retain(|_, columns| columns.iter().any(|c| c == "tenant_id"));
+    tables
 }
 
 async fn the_audit_log_proves_itself(estate: &Estate) {

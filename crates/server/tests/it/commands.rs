@@ -87,3 +87,30 @@ async fn a_fleet_file_that_cannot_be_used_is_no_difference() {
     let (code, _, err) = said(&garrison(&server, &["tenant", "show"]).await);
     assert!(code == Some(4) && err.contains("not made yet"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_an_aligned_table_for_people_and_whole_for_programs() {
+    let server = TestServer::start().await.unwrap();
+    for words in
+        [&["user", "add", "bo", "--role", "reader"][..], &["user", "add", "a-longer-name", "--role", "analyst"]]
+    {
+        assert!(garrison(&server, words).await.status.success());
+    }
+    assert!(garrison(&server, &["user", "disable", "bo"]).await.status.success());
+    let (_, table, _) = said(&garrison(&server, &["user", "list"]).await);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(!table.contains('\t') && lines[0].starts_with("NAME"), "{table}");
+    // Roles stand below one another.
+    let at = lines[0].find("ROLE").unwrap();
+    for (name, role, state) in [("bo", "reader", "shut out"), ("a-longer-name", "analyst", "")] {
+        let line = lines.iter().find(|l| l.starts_with(&format!("{name} "))).unwrap();
+        assert!(
+            line[at..].starts_with(role) && line.trim_end().ends_with(if state.is_empty() { role } else { state }),
+            "{table}"
+        );
+    }
+    let (_, json, _) = said(&garrison(&server, &["user", "list", "-o", "json"]).await);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let bo = json["items"].as_array().unwrap().iter().find(|u| u["name"] == "bo").unwrap();
+    assert_eq!((&bo["disabled"], &bo["passwordSet"]), (&Value::Bool(true), &Value::Bool(false)), "{json}");
+}

@@ -192,6 +192,12 @@ impl House {
         self.clock.store(now, Ordering::Relaxed);
     }
 
+    /// The clock, for a room that a test opens.
+    pub fn clock(&self) -> garrison_server::detection::custom::Clock {
+        let own = Arc::clone(&self.clock);
+        Arc::new(move || Micros(own.load(Ordering::Relaxed)))
+    }
+
     fn now(&self) -> Micros {
         Micros(self.clock.load(Ordering::Relaxed))
     }

@@ -25,6 +25,7 @@ mod library;
 mod metering;
 mod oidc;
 mod outward;
+mod outward_weekly;
 mod plane;
 mod product_functions;
 mod reset;

@@ -122,6 +122,7 @@ async fn contract(db: Db) {
     money(&house).await;
     replays(&house).await;
     append_only(&house).await;
+    corrections(&house).await;
     // Another tenant sees nothing of it; spans are bounded.
     let other = TenantId::new("other").unwrap();
     let (from, to) = (Micros(START), Micros(START + 24 * HOUR));
@@ -274,6 +275,97 @@ async fn money(house: &House) {
     let other = TenantId::new("other").unwrap();
     assert!(metering.price_sheets(&other, Micros(start)).await.unwrap().is_empty());
     assert!(metering.ingest(&other, span.0, span.1).await.unwrap().is_empty());
+}
+
+/// A sheet in the wrong currency is taken back; one that has priced what is settled is not.
+async fn corrections(house: &House) {
+    let (tenant, metering) = (&TenantId::new("corrected").unwrap(), &house.metering);
+    let start = START + 90 * 24 * HOUR;
+    let time = |at: i64| garrison_server::shared::rfc3339(Micros(at));
+    let new = |body: serde_json::Value| serde_json::from_value(body).unwrap();
+    let p2 = |currency: &str, price: &str, from: Option<i64>| {
+        new(json!({"plan": "P2", "currency": currency, "pricePerHour": price, "validFrom": from.map(time)}))
+    };
+    let add = async |sheet, now| metering.price_sheet_create(tenant, &sheet, "amy", Micros(now)).await;
+    let replace =
+        async |id: &str, sheet, now| metering.price_sheet_replace(tenant, id, &sheet, "amy", Micros(now)).await;
+    let delete = async |id: &str, now| metering.price_sheet_delete(tenant, id, Micros(now)).await;
+    let sheets = async || {
+        let all = metering.price_sheets(tenant, Micros(start)).await.unwrap();
+        all.into_iter().map(|s| (s.price_per_hour.unwrap_or_default(), s.valid_from, s.valid_to)).collect::<Vec<_>>()
+    };
+    let settled = async |machine: &str, hour: i64, plan: &str| {
+        sqlx::query(
+            "INSERT INTO metering_ledger (tenant_id, machine_id, hour, subscription_id, plan, state, trial, minutes, \
+             settled, seat_id) VALUES ($1, $2, $3, $4, $5, 'HybridConnected', 1, 1, 0, '')",
+        )
+        .bind(tenant.as_str())
+        .bind(machine.to_owned())
+        .bind(hour / HOUR)
+        .bind(FIRST)
+        .bind(plan.to_owned())
+        .execute(house.db.pool())
+        .await
+        .unwrap();
+    };
+    // The first one is in the wrong currency, which fixes it for no longer than it is there.
+    let wrong = add(p2("USD", "1", None), start).await.unwrap();
+    assert!(add(p2("EUR", "1", Some(start + HOUR)), start).await.unwrap_err().to_string().contains("are in USD"));
+    delete(&wrong.id, start + HOUR / 2).await.unwrap();
+    assert!(sheets().await.is_empty());
+    let wrong = add(p2("USD", "1", None), start).await.unwrap();
+    let first = replace(&wrong.id, p2("EUR", "1", None), start + HOUR / 2).await.unwrap();
+    assert_eq!((first.currency.as_str(), &first.valid_from), ("EUR", &time(start)));
+    // A replacement that is refused leaves what was there.
+    let refused = replace(&first.id, p2("EUR", "0.0000001", None), start).await.unwrap_err();
+    assert!(refused.to_string().contains("six places"), "{refused}");
+    assert_eq!(sheets().await, [("1.000000".to_owned(), time(start), None)]);
+    // What was ended for a sheet goes on without it, to the next one; and stays ended for one in its place.
+    let second = add(p2("EUR", "2", Some(start + 3 * HOUR)), start).await.unwrap();
+    let third = add(p2("EUR", "3", Some(start + 6 * HOUR)), start).await.unwrap();
+    delete(&second.id, start).await.unwrap();
+    let line = |price: &str, from: i64, to: Option<i64>| (price.to_owned(), time(from), to.map(time));
+    let two = [line("1.000000", start, Some(start + 6 * HOUR)), line("3.000000", start + 6 * HOUR, None)];
+    assert_eq!(sheets().await, two);
+    let later = start + 6 * HOUR + HOUR / 2;
+    let third = replace(&third.id, p2("EUR", "4", None), later).await.unwrap();
+    assert_eq!(sheets().await[1], line("4.000000", start + 6 * HOUR, None), "in an hour that has begun");
+    delete(&third.id, later).await.unwrap();
+    assert_eq!(sheets().await, [line("1.000000", start, None)]);
+    // An hour of another plan, before it, or of another tenant keeps nothing; one of its own does, in a trial too.
+    settled("m1", start, "P1").await;
+    settled("m1", start - HOUR, "P2").await;
+    let first = replace(&first.id, p2("EUR", "1.5", None), later).await.unwrap();
+    settled("m1", start + 2 * HOUR, "P2").await;
+    settled("m2", start + 2 * HOUR, "P2").await;
+    for refused in [delete(&first.id, later).await, replace(&first.id, p2("EUR", "9", None), later).await.map(drop)] {
+        let words = refused.unwrap_err().to_string();
+        assert!(words.contains("2 settled machine-hour(s)") && words.contains(&time(start + 2 * HOUR)), "{words}");
+    }
+    assert_eq!(sheets().await, [line("1.500000", start, None)]);
+    // The way that the hint names.
+    add(p2("EUR", "9", Some(start + 8 * HOUR)), later).await.unwrap();
+    // Ingest of a day that is not over is settled by nothing; of one that is over it is.
+    let day = start / (24 * HOUR) * 24 * HOUR;
+    let gigabyte = |price: &str| new(json!({"currency": "EUR", "pricePerGb": price, "validFrom": time(day)}));
+    let ingest = add(gigabyte("2"), start).await.unwrap();
+    sqlx::query(
+        "INSERT INTO metering_ingest (tenant_id, day, subscription_id, device_id, event_bytes, other_bytes) \
+         VALUES ($1, $2, $3, 'd', 1, 1)",
+    )
+    .bind(tenant.as_str())
+    .bind(day / (24 * HOUR))
+    .bind(FIRST)
+    .execute(house.db.pool())
+    .await
+    .unwrap();
+    let ingest = replace(&ingest.id, gigabyte("3"), day + 24 * HOUR - 1).await.unwrap();
+    let refused = delete(&ingest.id, day + 24 * HOUR).await.unwrap_err().to_string();
+    assert!(refused.contains("1 day(s) that are over"), "{refused}");
+    assert!(delete("none", start).await.unwrap_err().to_string().contains("no such price sheet"));
+    let other = TenantId::new("other").unwrap();
+    let foreign = metering.price_sheet_delete(&other, &ingest.id, Micros(start)).await.unwrap_err();
+    assert!(foreign.to_string().contains("no such price sheet"), "{foreign}");
 }
 
 /// Looks and settlements in any order, on a clock that is set to and fro, with a second server that does the same: the

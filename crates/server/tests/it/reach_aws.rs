@@ -3,6 +3,9 @@
 use super::*;
 use garrison_model::PowerState;
 
+#[path = "reach_sources.rs"]
+mod sources;
+
 /// Moto's server, ended with the test.
 struct Moto {
     child: Child,
