@@ -94,7 +94,7 @@ fn every_machine_is_protected_or_told_why_not() {
     let other = || Some(look(&[("Sophos", "sophos-spl", "sophos_watchdog")]));
     let stopped = || Some(look(&[("Sophos", "sophos-spl", "")]));
     let healthy = |by: &str| (S::Healthy, "", by.to_owned());
-    for (name, m, wanted, look, (state, codes, by)) in [
+    for (name, m, wanted, look, (state, codes, by)) in vec![
         ("sensor", with(ExtensionState::Succeeded, 0), Ok(()), none(), healthy("Garrison")),
         ("sensor being updated", with(ExtensionState::Updating, 0), Ok(()), none(), healthy("Garrison")),
         ("sensor without a plan", with(ExtensionState::Succeeded, 0), Err(N::NoPlan), none(), healthy("Garrison")),
