@@ -15,7 +15,15 @@ import { HealthPill, PlanBadge, StateBadge } from '../plane/Words';
 import { go, usePlace } from '../router';
 import '../plane/plane.css';
 
-const TONE: Record<string, string> = { Succeeded: 'good', Failed: 'bad', Gone: 'warn', Deleting: 'warn', Twin: 'bad' };
+const TONE: Record<string, string> = {
+  Succeeded: 'good',
+  Failed: 'bad',
+  Gone: 'warn',
+  Deleting: 'warn',
+  Twin: 'bad',
+  Remedied: 'good',
+  RemedyFailed: 'warn',
+};
 
 function History({ id }: { id: string }) {
   const history = useHistory(id);

@@ -3,13 +3,13 @@
 
 use crate::antimalware::{ClamAv, Service, scan_note};
 use crate::layout::Layout;
-use crate::supervise::{Output, last_line, run_within};
+use crate::supervise::{OUTPUT_BYTES_MAX, Output, last_line, run_within};
 use garrison_wire::connect::remedy::Remedy;
 use garrison_wire::connect::v1;
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A first set of signatures has some 300 MB, which a slow line brings in this time.
@@ -137,7 +137,7 @@ fn switch_on(clamav: &ClamAv<'_>, layout: &Layout, stop: &AtomicBool) -> Result<
     // A unit whose conditions do not hold is not started, and that is no failure to systemd.
     let until = Instant::now() + PROCESS_MAX;
     while crate::products::processes(layout, &HashSet::from([process])).is_empty() {
-        if Instant::now() >= until {
+        if Instant::now() >= until || stop.load(Ordering::Relaxed) {
             return Err(format!(
                 "{process} was started and does not run: without signatures it does not, else its log says why"
             ));
@@ -174,7 +174,9 @@ fn scan(clamav: &ClamAv<'_>, layout: &Layout, stop: &AtomicBool) -> Result<Strin
     }
     let named = found.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
     let more = if found.len() > NAMED_MAX { "; and more" } else { "" };
-    Ok(format!("scanned in {seconds} s, {} infected: {named}{more}", found.len()))
+    // Of a longer list only the beginning is kept.
+    let least = if output.stdout.len() >= OUTPUT_BYTES_MAX { "at least " } else { "" };
+    Ok(format!("scanned in {seconds} s, {least}{} infected: {named}{more}", found.len()))
 }
 
 #[cfg(test)]
@@ -215,6 +217,10 @@ mod tests {
         assert_eq!(scanned.remedies, ["update", "scan"]);
         lay(&layout, "/usr/bin/clamdscan", "#!/bin/sh\necho cannot connect >&2\nexit 2\n");
         assert!(done(Remedy::Scan, &layout).unwrap_err().contains("ended with 2: cannot connect"));
+        let many =
+            "#!/bin/sh\ni=0; while [ $i -lt 4000 ]; do echo \"/tmp/file$i: Own FOUND\"; i=$((i+1)); done\nexit 1\n";
+        lay(&layout, "/usr/bin/clamdscan", many);
+        assert!(done(Remedy::Scan, &layout).unwrap().contains(", at least "));
         // One that writes without end fills no memory and is not ended by it.
         lay(&layout, "/usr/bin/clamdscan", "#!/bin/sh\nhead -c 3000000 /dev/zero\nexit 0\n");
         assert!(done(Remedy::Scan, &layout).unwrap().ends_with("nothing found"));

@@ -32,7 +32,7 @@ const COMMAND_MAX: Duration = Duration::from_mins(1);
 /// How long the rest of its output may take to come once it has ended.
 const TAIL_MAX: Duration = Duration::from_secs(1);
 /// Bytes kept of a command's output.
-const OUTPUT_BYTES_MAX: usize = 64 << 10;
+pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// The unit's file.
 const UNIT: &str = "etc/systemd/system/garrison-sensor.service";
 

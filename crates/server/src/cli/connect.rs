@@ -74,30 +74,45 @@ pub struct Ssh {
     no_wait: bool,
 }
 
-/// Machines of AWS.
+/// Where machines of a cloud are, where they go, and how the connector gets onto them.
 #[derive(Debug, Args)]
-pub struct AwsArgs {
+pub struct CloudArgs {
     /// Region, such as eu-central-1.
     #[arg(long)]
-    region: String,
+    pub region: String,
     /// Name of the access key in the vault.
     #[arg(long)]
-    key: String,
+    pub key: String,
     /// Subscription that machines go to (name or id).
     #[arg(long)]
-    subscription: String,
-    /// Resource group; `aws` unless given.
+    pub subscription: String,
+    /// Resource group; the cloud's name unless given.
     #[arg(long)]
-    resource_group: Option<GroupName>,
-    /// Another address than AWS's own, http(s)://HOST[:PORT].
+    pub resource_group: Option<GroupName>,
+    /// Another address than the cloud's own, http(s)://HOST[:PORT].
     #[arg(long)]
-    endpoint: Option<String>,
+    pub endpoint: Option<String>,
     /// Brings the connector onto running Linux machines: address of the gateway as they reach it, HOST:PORT.
     #[arg(long, requires = "program")]
     gateway: Option<String>,
     /// Where the machines fetch the connector's program; `{architecture}` stands for x64 or arm64.
     #[arg(long, requires = "gateway")]
     program: Option<String>,
+}
+
+impl CloudArgs {
+    /// How the connector gets onto machines, if it does.
+    pub fn enrol(&self) -> Option<AwsEnrol> {
+        let (gateway, program) = self.gateway.clone().zip(self.program.clone())?;
+        Some(AwsEnrol { gateway, program })
+    }
+}
+
+/// Machines of AWS.
+#[derive(Debug, Args)]
+pub struct AwsArgs {
+    #[command(flatten)]
+    cloud: CloudArgs,
     /// Only begin, and print the run's id.
     #[arg(long)]
     no_wait: bool,
@@ -196,13 +211,14 @@ async fn ssh(command: Ssh, client: &Client, printer: &Printer) -> Result<(), Cli
 }
 
 async fn aws(command: AwsArgs, client: &Client, printer: &Printer) -> Result<(), CliError> {
+    let cloud = command.cloud;
     let order = AwsOrder {
-        region: command.region,
-        endpoint: command.endpoint,
-        key: command.key,
-        subscription: Some(subscription::find(client, &command.subscription).await?.id),
-        resource_group: command.resource_group,
-        enrol: command.gateway.zip(command.program).map(|(gateway, program)| AwsEnrol { gateway, program }),
+        enrol: cloud.enrol(),
+        region: cloud.region,
+        endpoint: cloud.endpoint,
+        key: cloud.key,
+        subscription: Some(subscription::find(client, &cloud.subscription).await?.id),
+        resource_group: cloud.resource_group,
     };
     let begun = client.post("/reach/aws", &json!(order)).await?;
     follow(&begun, command.no_wait, client, printer).await

@@ -1,12 +1,12 @@
 //! `garrison connect source …`: clouds whose machines are taken in again and again.
 
 use super::client::{CliError, Client, typed};
-use super::connect::escaped;
+use super::connect::{CloudArgs, escaped};
 use super::output::{Printer, clean, short_time};
 use super::subscription;
-use crate::reach::{AwsEnrol, CloudKind, Source, SourceChange, SourceDetail, SourceNew, SourceOutcome};
+use crate::reach::{CloudKind, Source, SourceChange, SourceDetail, SourceNew, SourceOutcome};
 use clap::{Args, Subcommand};
-use garrison_model::{GroupName, Page};
+use garrison_model::Page;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -70,27 +70,8 @@ pub struct Add {
     /// Cloud.
     #[arg(long, default_value = "aws")]
     cloud: CloudKind,
-    /// Region, such as eu-central-1.
-    #[arg(long)]
-    region: String,
-    /// Name of the access key in the vault.
-    #[arg(long)]
-    key: String,
-    /// Subscription that machines go to (name or id).
-    #[arg(long)]
-    subscription: String,
-    /// Resource group; the cloud's name unless given.
-    #[arg(long)]
-    resource_group: Option<GroupName>,
-    /// Another address than the cloud's own, http(s)://HOST[:PORT].
-    #[arg(long)]
-    endpoint: Option<String>,
-    /// Brings the connector onto running Linux machines: address of the gateway as they reach it, HOST:PORT.
-    #[arg(long, requires = "program")]
-    gateway: Option<String>,
-    /// Where the machines fetch the connector's program; `{architecture}` stands for x64 or arm64.
-    #[arg(long, requires = "gateway")]
-    program: Option<String>,
+    #[command(flatten)]
+    place: CloudArgs,
     /// Keeps gateway and program, and brings the connector onto nothing yet.
     #[arg(long)]
     no_install: bool,
@@ -166,15 +147,16 @@ async fn show(name: &str, client: &Client, printer: &Printer) -> Result<(), CliE
 }
 
 async fn add(command: Add, client: &Client, printer: &Printer) -> Result<(), CliError> {
+    let place = command.place;
     let new = SourceNew {
         name: command.name,
         cloud: command.cloud,
-        region: command.region,
-        endpoint: command.endpoint,
-        key: command.key,
-        subscription: subscription::find(client, &command.subscription).await?.id,
-        resource_group: command.resource_group,
-        enrol: command.gateway.zip(command.program).map(|(gateway, program)| AwsEnrol { gateway, program }),
+        enrol: place.enrol(),
+        region: place.region,
+        endpoint: place.endpoint,
+        key: place.key,
+        subscription: subscription::find(client, &place.subscription).await?.id,
+        resource_group: place.resource_group,
         install: command.no_install.then_some(false),
         every_minutes: Some(command.every),
         disabled: false,

@@ -92,6 +92,16 @@ impl Standing {
         }
     }
 
+    /// A connector that was started anew has forgotten what it worked on, unless it says otherwise.
+    pub fn remedies_forgotten(&mut self, reports: &[v1::RemedyReport], now: Micros) {
+        let working = |r: &&mut Asked| r.state == RemedyState::Working;
+        for asked in self.remedies.iter_mut().filter(working) {
+            if !reports.iter().any(|r| r.id == asked.id) {
+                asked.to(RemedyState::Failed, "the connector was started anew before it ended; ask again", now);
+            }
+        }
+    }
+
     /// Ends those that nothing was heard of for too long.
     pub(super) fn remedies_expire(&mut self, now: Micros) {
         for asked in self.remedies.iter_mut().filter(|r| r.is_open()) {
@@ -197,6 +207,14 @@ mod tests {
         assert_eq!((s.remedies[0].detail.as_str(), s.remedies[0].since), ("scanned in 3 s", 9));
         s.remedy_reported(&report("c", "failed", "no mirror"), Micros(10));
         assert!(s.is_still() && s.remedy_ask("d", Remedy::Scan, "ada", Micros(11)));
+        // A connector that was started anew: what it had not taken stays, what it worked on is lost unless it says so.
+        assert!(s.remedy_ask("e", Remedy::Update, "ada", Micros(11)));
+        s.remedy_reported(&report("d", "working", ""), Micros(12));
+        s.remedies_forgotten(&[report("d", "working", "")], Micros(13));
+        assert_eq!(s.remedies.iter().filter(|r| r.is_open()).count(), 2);
+        s.remedies_forgotten(&[], Micros(14));
+        let states: Vec<_> = s.remedies.iter().rev().take(2).map(|r| r.state).collect();
+        assert_eq!(states, [RemedyState::Waiting, RemedyState::Failed]);
     }
 
     #[test]

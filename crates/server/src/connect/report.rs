@@ -194,6 +194,9 @@ impl Connect {
                 for report in &remedies {
                     standing.remedy_reported(report, now);
                 }
+                if heard == Some(Run::Started) {
+                    standing.remedies_forgotten(&remedies, now);
+                }
                 Ok(())
             })
             .await?;

@@ -425,7 +425,8 @@ impl Reach {
         fits: Vec<(&Instance, Kept)>,
         counts: &mut SourceCounts,
     ) -> Result<(), ReachError> {
-        let Some(enrol) = &source.enrol else { return Ok(()) };
+        // Programs are read and hashed only where there is somebody to send one to.
+        let Some(enrol) = source.enrol.as_ref().filter(|_| !fits.is_empty()) else { return Ok(()) };
         let sums = self.program_sums().await;
         let now = self.now();
         let mut due = Vec::new();
