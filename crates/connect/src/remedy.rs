@@ -116,7 +116,13 @@ fn update(clamav: &ClamAv<'_>, stop: &AtomicBool) -> Result<String, String> {
     let freshclam = clamav.program("freshclam").ok_or("freshclam is not installed")?;
     // Its own log is held by the service that may run beside.
     let output = ran(quiet(&freshclam).args(["--stdout", "--log=/dev/null"]), UPDATE_MAX, stop)?;
-    if output.ok { Ok("signatures are up to date".to_owned()) } else { Err(format!("freshclam: {}", why(&output))) }
+    if output.ok {
+        return Ok("signatures are up to date".to_owned());
+    }
+    // Its last line only says that it failed; the first error says why.
+    let error = output.stdout.lines().find_map(|l| l.strip_prefix("ERROR:")).map(str::trim);
+    let error = error.map(|e| e.chars().filter(|c| !c.is_control()).take(300).collect());
+    Err(format!("freshclam: {}", error.unwrap_or_else(|| why(&output))))
 }
 
 fn switch_on(clamav: &ClamAv<'_>, layout: &Layout, stop: &AtomicBool) -> Result<String, String> {
@@ -198,6 +204,9 @@ mod tests {
         }
         lay(&layout, "/usr/bin/freshclam", "#!/bin/sh\necho \"$@\" >&2\nexit 0\n");
         assert_eq!(done(Remedy::Update, &layout).unwrap(), "signatures are up to date");
+        let reason = "#!/bin/sh\necho trying\necho 'ERROR: no such host'\necho 'ERROR: Update failed.'\nexit 11\n";
+        lay(&layout, "/usr/bin/freshclam", reason);
+        assert_eq!(done(Remedy::Update, &layout).unwrap_err(), "freshclam: no such host");
         lay(&layout, "/usr/bin/freshclam", "#!/bin/sh\necho no mirror\necho\nexit 5\n");
         assert_eq!(done(Remedy::Update, &layout).unwrap_err(), "freshclam: it ended with 5: no mirror");
         // By the scanner alone while the daemon does not run.
