@@ -232,6 +232,16 @@ test('cost is shown by day, by machine and in all; prices and seats are changed'
   await dialog.getByLabel('Machine-hour').fill('0.03');
   await dialog.getByRole('button', { name: 'Add price sheet' }).click();
   await page.locator('[data-prices]').getByText('0.03 EUR').waitFor();
+  const back = (price) =>
+    page.locator('[data-prices] tr', { hasText: price }).getByRole('button', { name: 'Take back' }).click();
+  await back('0.019000 EUR');
+  dialog = page.getByRole('dialog');
+  await dialog.getByRole('button', { name: 'Take back' }).click();
+  await dialog.getByText('priced hours that are settled').waitFor();
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
+  await back('0.03 EUR');
+  await page.getByRole('dialog').getByRole('button', { name: 'Take back' }).click();
+  await page.locator('[data-prices]').getByText('0.03 EUR').waitFor({ state: 'detached' });
   await page.getByRole('tab', { name: 'Owned seats' }).click();
   await page.getByRole('button', { name: 'Add seats' }).click();
   dialog = page.getByRole('dialog');
@@ -243,7 +253,7 @@ test('cost is shown by day, by machine and in all; prices and seats are changed'
   await page.locator('[data-seats]').getByText('licence 4711').waitFor({ state: 'detached' });
   await page.getByRole('tab', { name: 'Forecast' }).click();
   await page.locator('[data-forecast]').getByText('75.00 EUR a month').waitFor();
-  clean();
+  clean('409');
   mock.portal.state.noMoney = true;
   await visit('/usage');
   await page.getByText('Hours by day').waitFor();

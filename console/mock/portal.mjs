@@ -378,6 +378,18 @@ function moneyMock(state, usage) {
         sheets = [{ ...sheet(`p${sheets.length + 1}`, null, '0', 0), plan: null, ...body, inForce: true }, ...sheets];
         return ok(sheets[0], 201);
       }
+      if (method === 'DELETE') {
+        if (/^p[1-4]$/.test(id)) {
+          return problem(
+            409,
+            'price_settled',
+            'The sheet has priced hours that are settled.',
+            'Leave it, and add one.',
+          );
+        }
+        sheets = sheets.filter((s) => s.id !== id);
+        return ok(null, 204);
+      }
       return all(sheets);
     }
     if (room === 'seats') {

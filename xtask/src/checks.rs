@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything, in the order in which it fails fastest.
 
 use crate::tools::{Done, cargo, command, fail, find, output, root, run, skip, target};
-use crate::{packages, stage, tidy};
+use crate::{booted, packages, stage, tidy};
 use std::process::Command;
 
 /// Runs the tests; words select parts.
@@ -28,6 +28,11 @@ fn run_parts(parts: &[&str], yes: bool) -> Done {
     if wants("live") {
         live()?;
     }
+    // By name only: it downloads a Debian to boot.
+    if parts.contains(&"systemd") {
+        packages::install(&[packages::BOOTED], yes)?;
+        booted::test()?;
+    }
     Ok(())
 }
 
@@ -35,7 +40,7 @@ fn run_parts(parts: &[&str], yes: bool) -> Done {
 pub fn test(args: &[&str]) -> Done {
     let yes = args.contains(&"--yes") || std::env::var_os("CI").is_some();
     let parts: Vec<&str> = args.iter().copied().filter(|a| !a.starts_with('-')).collect();
-    let known = ["fmt", "tidy", "lint", "cargo", "console", "live"];
+    let known = ["fmt", "tidy", "lint", "cargo", "console", "live", "systemd"];
     if let Some(bad) = parts.iter().find(|p| !known.contains(p)) {
         return fail(format!("there is no part `{bad}`; use {}", known.join(", ")));
     }

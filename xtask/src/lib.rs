@@ -2,6 +2,7 @@
 
 pub mod attack;
 pub mod bench;
+pub mod booted;
 pub mod checks;
 pub mod demo;
 pub mod dist;

@@ -9,7 +9,7 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   test [--yes] [ONLY...]   run everything: format, lints, tidy, unit and kernel tests, console, browser
-                           (ONLY: fmt, lint, tidy, cargo, console, live)
+                           (ONLY: fmt, lint, tidy, cargo, console, live; systemd only where it is named)
   demo [--yes] [--keep]    build, protect this machine, play a harmless attack, show the incident
   bench NAME [ARGS...]     run a benchmark: detect, sensor, ingest, fleet, latency, hunt
   fuzz NAME [--seconds N]  feed a parser with made texts: query_text, rule_text

@@ -43,6 +43,12 @@ pub const TEST: &[Need] = &[
     need("unzip", "unzip", "test data"),
 ];
 
+/// What the test under systemd needs on top.
+pub const BOOTED: &[Need] = &[
+    need("debootstrap", "debootstrap", "a Debian to boot"),
+    need("systemd-nspawn", "systemd-container", "booting it"),
+];
+
 fn present(need: &Need) -> bool {
     if need.sign.starts_with('/') { std::path::Path::new(need.sign).exists() } else { have(need.sign) }
 }
@@ -70,7 +76,8 @@ pub fn install(needs: &[&[Need]], yes: bool) -> Done {
         c
     };
     run("refreshing the list of packages", &mut apt(&["update", "-qq"]))?;
-    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    // Another installation that is under way is waited for.
+    let mut args = vec!["-o", "DPkg::Lock::Timeout=300", "install", "-y", "-qq", "--no-install-recommends"];
     args.extend(&names);
     run(&format!("installing {}", names.join(" ")), &mut apt(&args))?;
     for need in missing.iter().filter(|n| !present(n)) {

@@ -5,6 +5,7 @@ mod connected;
 
 use crate::tools::{Done, Failure, cargo, command, fail, json_text, output, run, say, skip, target, tell, wait_for};
 use connected::Connected;
+pub(crate) use connected::extension;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

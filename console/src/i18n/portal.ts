@@ -284,6 +284,11 @@ export const money = {
   addPrice: 'Add price sheet',
   priceHint: 'An open sheet of the same kind ends where the new one begins. Hours that have begun keep their price.',
   priceAdded: 'The price sheet is in',
+  removePrice: 'Take back',
+  removePriceTitle: 'Take the price sheet back?',
+  removePriceWords:
+    '{{price}} for {{meter}} is as if it had never been. Only a sheet that has priced no hour yet can be taken back; the sheet before it is open again.',
+  priceRemoved: 'The price sheet is taken back',
   validFrom: 'First hour (UTC)',
   validFromHint: 'Empty for the present hour, or the next one where a sheet is in force',
   seatsHint:

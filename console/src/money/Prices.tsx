@@ -7,7 +7,7 @@ import { t } from '../i18n';
 import { Tag } from '../parts/Badges';
 import { Section, Time } from '../parts/Parts';
 import { Empty, Failure, Loading } from '../parts/States';
-import { Table } from '../parts/Table';
+import { RowButton, Table } from '../parts/Table';
 import { useTell } from '../parts/toast';
 import { Ask } from '../plane/Ask';
 import { PlanBadge } from '../plane/Words';
@@ -17,6 +17,7 @@ export function Prices() {
   const sheets = usePriceSheets();
   const may = useMayChange();
   const [asking, setAsking] = useState(false);
+  const [leaving, setLeaving] = useState<PriceSheet>();
   if (sheets.error) return <Failure error={sheets.error} retry={() => void sheets.refetch()} />;
   if (sheets.data === undefined) return <Loading />;
   const all = sheets.data ?? [];
@@ -42,6 +43,7 @@ export function Prices() {
             t('money.to'),
             t('settings.column.createdBy'),
           ]}
+          actions
         >
           {all.map((s) => (
             <tr key={s.id}>
@@ -62,12 +64,48 @@ export function Prices() {
               <td className="muted">
                 {s.createdBy} · <Time ago at={s.createdTime} />
               </td>
+              <td className="end">
+                <RowButton disabled={!may} onClick={() => setLeaving(s)}>
+                  {t('money.removePrice')}
+                </RowButton>
+              </td>
             </tr>
           ))}
         </Table>
       )}
       {asking && <PriceDialog all={all} close={() => setAsking(false)} />}
+      {leaving && <RemoveDialog sheet={leaving} close={() => setLeaving(undefined)} />}
     </Section>
+  );
+}
+
+/** Takes a sheet back; one that has priced an hour stays, and the server says so. */
+function RemoveDialog({ sheet, close }: { sheet: PriceSheet; close: () => void }) {
+  const tell = useTell();
+  const remove = useMoneyChange(() => api.delete(`/price-sheets/${encodeURIComponent(sheet.id)}`));
+  return (
+    <Ask
+      title={t('money.removePriceTitle')}
+      act={t('money.removePrice')}
+      busy={remove.isPending}
+      error={remove.error}
+      close={close}
+      run={() =>
+        remove.mutate(undefined, {
+          onSuccess: () => {
+            tell.done(t('money.priceRemoved'));
+            close();
+          },
+        })
+      }
+    >
+      <p>
+        {t('money.removePriceWords', {
+          price: `${sheet.pricePerHour ?? sheet.pricePerGb} ${sheet.currency}`,
+          meter: sheet.plan ? t(`plan.${sheet.plan}`) : t('money.meterIngest'),
+        })}
+      </p>
+    </Ask>
   );
 }
 

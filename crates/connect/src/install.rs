@@ -86,9 +86,10 @@ fn gone(path: &Path) -> Result<(), Failure> {
     remove(path).map_err(io(ExtensionCode::UninstallFailed, "remove", path))
 }
 
-/// Removes a folder and those above it that are empty then, up to the prefix.
+/// Removes a folder and those above it that are empty then, up to the prefix. `/opt` and its like are the system's.
 fn remove_empty(from: &Path, prefix: &Path) {
-    for folder in from.ancestors().take_while(|f| *f != prefix && f.starts_with(prefix)) {
+    let of_system = |f: &Path| prefix == Path::new("/") && f.parent() == Some(prefix);
+    for folder in from.ancestors().take_while(|f| *f != prefix && f.starts_with(prefix) && !of_system(f)) {
         // Not empty, or not there: both end it.
         if std::fs::remove_dir(folder).is_err() && folder.exists() {
             return;
@@ -173,6 +174,9 @@ impl<S: Source> Installer<S> {
                 let version = version.or_else(|| self.foreign_version()).unwrap_or_default();
                 self.journal.installed = Some(Installed { version, passive: work.passive, adopted: true });
                 self.healthy = Ok(());
+                if self.is_foreign() {
+                    self.keeper.watch_foreign();
+                }
             }
             (Course::Forward(_), Course::Done) => {
                 let version = version.unwrap_or_default();
@@ -205,7 +209,7 @@ impl<S: Source> Installer<S> {
             Course::Back(Back::Switch, _) => done(self.switch(work.former.as_deref())),
             Course::Back(Back::Start, _) => done(if work.former.is_some() { self.keeper.start() } else { Ok(()) }),
             Course::Back(Back::Remove, _) => done(self.clean()),
-            Course::Leave(Leave::Stop) => done(self.keeper.stop().and_then(|()| self.keeper.forget_unit())),
+            Course::Leave(Leave::Stop) => done(self.end_sensor()),
             Course::Leave(Leave::Forget) => done(self.forget_sensor()),
             Course::Leave(Leave::Files) => done(self.remove_files()),
             Course::Done | Course::Failed(_) => None,
@@ -227,7 +231,7 @@ impl<S: Source> Installer<S> {
         package::vouched(package, &self.settings.package_keys)?;
         let enrolled = self.layout.sensor_state().join(SENSOR_IDENTITY).exists();
         // Somebody else's sensor that is enrolled is taken over as it is; a second one would fight with it.
-        if enrolled && self.layout.foreign_sensor().exists() && self.layout.current_version().is_none() {
+        if enrolled && self.is_foreign() {
             return Ok(Outcome::Finished);
         }
         // The very version is there and well: an extension that comes back, or an order that was given again.
@@ -373,6 +377,18 @@ impl<S: Source> Installer<S> {
         Ok(())
     }
 
+    /// Ends the sensor for good, one that was taken over too.
+    fn end_sensor(&mut self) -> Result<(), Failure> {
+        self.keeper.stop()?;
+        self.keeper.forget_unit()?;
+        if self.is_foreign() { self.keeper.stop_foreign() } else { Ok(()) }
+    }
+
+    /// Whether the sensor of this machine is one that others installed.
+    fn is_foreign(&self) -> bool {
+        self.layout.current_version().is_none() && self.layout.foreign_sensor().exists()
+    }
+
     /// Identity, disk queue, content and socket of the sensor.
     fn forget_sensor(&mut self) -> Result<(), Failure> {
         for folder in [self.layout.sensor_state(), self.layout.sensor_run()] {
@@ -385,7 +401,7 @@ impl<S: Source> Installer<S> {
     }
 
     fn remove_files(&mut self) -> Result<(), Failure> {
-        if self.layout.current_version().is_none() && self.layout.foreign_sensor().exists() {
+        if self.is_foreign() {
             // It was installed by others, by a package manager most likely: its files are theirs to remove.
             tracing::info!("the sensor was installed by others: its program stays, it is off-boarded");
         }
@@ -410,11 +426,16 @@ impl<S: Source> Installer<S> {
     /// the order that gives it another.
     pub fn resume(&mut self) {
         let enrolled = self.layout.sensor_state().join(SENSOR_IDENTITY).exists();
-        if self.is_working() || self.layout.current_version().is_none() || !enrolled {
+        if self.is_working() || !enrolled {
             return;
         }
-        let started = self.keeper.stop().and_then(|()| self.keeper.start());
-        if let Err(failure) = started {
+        if self.is_foreign() && self.journal.installed.is_some() {
+            self.keeper.watch_foreign();
+        }
+        if self.layout.current_version().is_none() {
+            return;
+        }
+        if let Err(failure) = self.keeper.resume() {
             tracing::error!(%failure, "the sensor cannot be started");
             self.healthy = Err(failure);
         }
@@ -434,7 +455,7 @@ impl<S: Source> Installer<S> {
 
     /// Ends the sensor with the connector, where the connector keeps it.
     pub fn shut_down(&mut self) {
-        if crate::host::has_systemd(&self.layout) && self.layout.prefix == Path::new("/") {
+        if self.keeper.is_of_systemd() {
             return;
         }
         if let Err(failure) = self.keeper.stop() {

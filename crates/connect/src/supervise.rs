@@ -4,6 +4,8 @@
 //! Processes are found by the program they run, below the folder of versions: a sensor that outlived a killed connector
 //! is ours to stop, and nobody else's is.
 
+mod unit;
+
 use crate::install::course::Failure;
 use crate::layout::Layout;
 use garrison_model::ExtensionCode;
@@ -15,6 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+use unit::Unit;
 
 /// How long a sensor may take to end: it sends what it has, which takes at most 20 s.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -33,14 +36,23 @@ const COMMAND_MAX: Duration = Duration::from_mins(1);
 const TAIL_MAX: Duration = Duration::from_secs(1);
 /// Bytes kept of a command's output.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 10;
-/// The unit's file.
-const UNIT: &str = "etc/systemd/system/garrison-sensor.service";
+/// What the sensor's process is called; a name has at most 15 bytes.
+const PROGRAM: &str = "garrison-sensor";
+/// How often systemd is asked how the unit is: an ask is a process.
+const UNIT_LOOK: Duration = Duration::from_secs(10);
+/// Ends of the sensor, without being healthy in between, that are told.
+const ENDS_TOLD: u32 = 5;
 
 /// Keeps the sensor running.
 #[derive(Debug)]
 pub struct Keeper {
     layout: Layout,
-    systemd: bool,
+    unit: Option<Unit>,
+    /// When the unit was looked at last, and how often systemd had started it anew when the sensor was healthy last.
+    looked: Option<Instant>,
+    restarts: u32,
+    /// What that look found wrong.
+    told: Option<Failure>,
     wanted: Option<PathBuf>,
     child: Option<(Child, Instant)>,
     restart: Backoff,
@@ -130,9 +142,17 @@ impl Keeper {
     pub fn new(layout: &Layout) -> Self {
         let systemd =
             layout.prefix == Path::new("/") && layout.host == Path::new("/") && crate::host::has_systemd(layout);
+        Self::with(layout, systemd.then(|| Unit::new(layout, Path::new("systemctl"))))
+    }
+
+    /// A keeper that leaves the sensor to a unit, or keeps it itself.
+    fn with(layout: &Layout, unit: Option<Unit>) -> Self {
         Self {
             layout: layout.clone(),
-            systemd,
+            unit,
+            looked: None,
+            restarts: 0,
+            told: None,
             wanted: None,
             child: None,
             restart: Backoff::new(RESTART_MIN, RESTART_MAX),
@@ -151,24 +171,7 @@ impl Keeper {
 
     /// Processes that run a program below the folder of versions.
     fn running(&self) -> Vec<Pid> {
-        let versions = self.layout.versions();
-        let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
-        let ours = |pid: i32| {
-            let folder = PathBuf::from(format!("/proc/{pid}"));
-            let exe = std::fs::read_link(folder.join("exe")).is_ok_and(|exe| exe.starts_with(&versions));
-            // A script runs under its interpreter: then its path is among the first words.
-            exe || std::fs::read(folder.join("cmdline")).is_ok_and(|line| {
-                line.split(|b| *b == 0)
-                    .take(2)
-                    .any(|word| Path::new(&*String::from_utf8_lossy(word)).starts_with(&versions))
-            })
-        };
-        processes
-            .flatten()
-            .filter_map(|p| p.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| *pid > 1 && ours(*pid))
-            .map(Pid::from_raw)
-            .collect()
+        running(&self.layout.versions())
     }
 
     /// How many processes run a program below the folder of versions.
@@ -183,10 +186,34 @@ impl Keeper {
         self.restart.reset();
         self.restart_at = None;
         self.ended = 0;
-        if self.systemd {
-            return self.unit_start(&program);
+        if let Some(unit) = &self.unit {
+            self.restarts = 0;
+            return unit.start(&program);
         }
         self.spawn(&program)
+    }
+
+    /// Goes on with the sensor that is installed after the connector was started. A unit that runs it is left alone; a
+    /// sensor that outlived a killed connector ends first, since only a child's end is noticed.
+    pub fn resume(&mut self) -> Result<(), Failure> {
+        let program = Layout::program(&self.layout.current());
+        if let Some(unit) = &self.unit
+            && unit.runs(&program)
+        {
+            self.wanted = Some(program);
+            return Ok(());
+        }
+        self.stop().and_then(|()| self.start())
+    }
+
+    /// Looks after a sensor that others installed and start.
+    pub fn watch_foreign(&mut self) {
+        self.wanted = Some(self.layout.foreign_sensor());
+    }
+
+    /// Whether the sensor outlives the connector.
+    pub fn is_of_systemd(&self) -> bool {
+        self.unit.is_some()
     }
 
     fn spawn(&mut self, program: &Path) -> Result<(), Failure> {
@@ -210,9 +237,28 @@ impl Keeper {
     pub fn stop(&mut self) -> Result<(), Failure> {
         self.wanted = None;
         self.restart_at = None;
-        if self.systemd && self.layout.prefix.join(UNIT).exists() {
-            self.systemctl(&["stop", "garrison-sensor.service"])?;
+        if let Some(unit) = &self.unit
+            && unit.is_ours()
+        {
+            unit.stop()?;
         }
+        let versions = self.layout.versions();
+        self.end(&versions)
+    }
+
+    /// Ends a sensor that others installed and that was taken over. Its unit stays, and starts nothing that is not enrolled.
+    pub fn stop_foreign(&mut self) -> Result<(), Failure> {
+        if let Some(unit) = &self.unit
+            && unit.state().is_loaded()
+        {
+            unit.stop()?;
+        }
+        let program = self.layout.foreign_sensor();
+        self.end(&program)
+    }
+
+    /// Ends the processes that run a program, or one below a folder: politely, then not.
+    fn end(&mut self, below: &Path) -> Result<(), Failure> {
         let until = Instant::now() + STOP_MAX;
         loop {
             if let Some((child, _)) = &mut self.child
@@ -220,7 +266,7 @@ impl Keeper {
             {
                 self.child = None;
             }
-            let running = self.running();
+            let running = running(below);
             if running.is_empty() {
                 self.child = None;
                 return Ok(());
@@ -242,7 +288,7 @@ impl Keeper {
 
     /// Whether the running sensor says that it is healthy; else why not.
     pub fn health(&mut self) -> Result<(), String> {
-        let program = Layout::program(&self.layout.current());
+        let program = self.wanted.clone().unwrap_or_else(|| Layout::program(&self.layout.current()));
         let asked = run(&mut self.sensor(&program, &["health", "--output", "json"]), "");
         match asked {
             Ok(output) if output.ok => {
@@ -260,10 +306,12 @@ impl Keeper {
         }
     }
 
-    /// Time passes: a sensor that ended is started again, more and more slowly. Says so when it keeps ending.
+    /// Time passes: a sensor that ended is started again, more and more slowly. Says so when it keeps ending, or when it
+    /// ended and starting it is not ours.
     pub fn tick(&mut self) -> Option<Failure> {
-        if self.systemd {
-            return None;
+        let foreign = self.wanted.as_deref() == Some(&self.layout.foreign_sensor());
+        if self.unit.is_some() || foreign {
+            return self.look(foreign);
         }
         if let Some((child, since)) = &mut self.child
             && let Ok(Some(status)) = child.try_wait()
@@ -286,55 +334,78 @@ impl Keeper {
                 return Some(failure);
             }
         }
-        (self.ended >= 5)
-            .then(|| Failure::new(ExtensionCode::SensorStopped, format!("the sensor ended {} times", self.ended)))
+        (self.ended >= ENDS_TOLD).then(|| stopped(format!("the sensor ended {} times", self.ended)))
     }
 
-    fn systemctl(&self, words: &[&str]) -> Result<(), Failure> {
-        let failed = |why: String| {
-            Failure::new(ExtensionCode::InstallFailed, format!("cannot run `systemctl {}`: {why}", words.join(" ")))
-        };
-        let output = run(Command::new("systemctl").args(words), "").map_err(|e| failed(e.to_string()))?;
-        if output.ok { Ok(()) } else { Err(failed(last_line(&output.stderr))) }
-    }
-
-    fn unit_start(&self, program: &Path) -> Result<(), Failure> {
-        let path = self.layout.prefix.join(UNIT);
-        let text = unit(program);
-        if std::fs::read_to_string(&path).is_ok_and(|present| present == text) {
-            return self.systemctl(&["restart", "garrison-sensor.service"]);
+    /// systemd starts the sensor again when it ends; what it does not is told: a unit that somebody stopped, one that ends
+    /// again and again, and a sensor without a unit that was taken over and runs no more.
+    fn look(&mut self, foreign: bool) -> Option<Failure> {
+        self.wanted.as_ref()?;
+        if self.looked.is_some_and(|at| at.elapsed() < UNIT_LOOK) {
+            return self.told.clone();
         }
-        std::fs::write(&path, text).map_err(|e| Failure::io(ExtensionCode::InstallFailed, "write", &path, &e))?;
-        self.systemctl(&["daemon-reload"])?;
-        self.systemctl(&["enable", "--now", "garrison-sensor.service"])
+        self.looked = Some(Instant::now());
+        let state = self.unit.as_ref().map(Unit::state).unwrap_or_default();
+        // systemd counts from nothing when somebody starts the unit by hand.
+        self.restarts = self.restarts.min(state.restarts);
+        let mut ended = state.restarts.saturating_sub(self.restarts);
+        if ended > 0 && state.is_up() && self.health().is_ok() {
+            self.restarts = state.restarts;
+            ended = 0;
+        }
+        self.told = if foreign && !state.is_loaded() {
+            let gone = running(&self.layout.foreign_sensor()).is_empty();
+            gone.then(|| stopped("the sensor that was taken over does not run; start it as it was started".to_owned()))
+        } else if ended >= ENDS_TOLD {
+            Some(stopped(format!("the sensor ended {ended} times, `journalctl -u {}` says why", unit::NAME)))
+        } else if state.is_up() {
+            None
+        } else {
+            let words = state.words();
+            Some(stopped(format!("the unit {} is {words}; `systemctl start {0}` starts it", unit::NAME)))
+        };
+        self.told.clone()
     }
 
     /// Removes the unit, if there is one of ours.
     pub fn forget_unit(&self) -> Result<(), Failure> {
-        let path = self.layout.prefix.join(UNIT);
-        if !self.systemd || !path.exists() {
-            return Ok(());
-        }
-        self.systemctl(&["disable", "--now", "garrison-sensor.service"])?;
-        std::fs::remove_file(&path).map_err(|e| Failure::io(ExtensionCode::UninstallFailed, "remove", &path, &e))?;
-        self.systemctl(&["daemon-reload"])
+        self.unit.as_ref().map_or(Ok(()), Unit::forget)
     }
 }
 
-/// The unit of a sensor that the connector installed.
-fn unit(program: &Path) -> String {
-    format!(
-        "# Written by garrison-connect; it goes when the machine is off-boarded.\n[Unit]\nDescription=Garrison sensor\n\
-         ConditionPathExists=/var/lib/garrison-sensor/identity.json\nAfter=local-fs.target\n\n[Service]\n\
-         ExecStart={} run\nRestart=always\nRestartSec=2\n\
-         StateDirectory=garrison-sensor\nStateDirectoryMode=0700\nRuntimeDirectory=garrison-sensor\n\
-         RuntimeDirectoryMode=0700\nMemoryMax=256M\nTasksMax=64\nOOMScoreAdjust=-500\nLimitMEMLOCK=infinity\n\
-         NoNewPrivileges=yes\n\n[Install]\nWantedBy=multi-user.target\n",
-        program.display()
-    )
+fn stopped(why: String) -> Failure {
+    Failure::new(ExtensionCode::SensorStopped, why)
+}
+
+/// Processes that run a program, or one below a folder.
+fn running(below: &Path) -> Vec<Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let ours = |pid: i32| {
+        let folder = PathBuf::from(format!("/proc/{pid}"));
+        if std::fs::read_link(folder.join("exe")).is_ok_and(|exe| exe.starts_with(below)) {
+            return true;
+        }
+        // A script runs under its interpreter, but with its own name, and its path is among the first words. Who merely
+        // reads the program has another name.
+        std::fs::read(folder.join("comm")).is_ok_and(|name| name.trim_ascii_end() == PROGRAM.as_bytes())
+            && std::fs::read(folder.join("cmdline")).is_ok_and(|line| {
+                line.split(|b| *b == 0)
+                    .take(2)
+                    .any(|word| Path::new(&*String::from_utf8_lossy(word)).starts_with(below))
+            })
+    };
+    processes
+        .flatten()
+        .filter_map(|p| p.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| *pid > 1 && ours(*pid))
+        .map(Pid::from_raw)
+        .collect()
 }
 
 /// The last line with words in it.
 pub fn last_line(text: &str) -> String {
     text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("no words").chars().take(300).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ codes! {
     RollBackFailed = 107 "ROLL_BACK_FAILED" "The sensor before could not be brought back.", "The sensor is down: delete the extension, it is deployed anew.";
     Interrupted = 108 "INTERRUPTED" "The connector was stopped in the middle and undid what it had begun.", "The next try goes by itself.";
     PathInArchive = 109 "PATH_IN_ARCHIVE" "The package holds a path, link or size that no package may hold.", "Nothing was put in place. Make the package anew with `cargo xtask dist`.";
-    SensorStopped = 110 "SENSOR_STOPPED" "The sensor ends again and again after it was started.", "Read the sensor's log; the connector goes on trying, more and more slowly.";
+    SensorStopped = 110 "SENSOR_STOPPED" "The sensor was stopped, or ends again and again after it was started.", "Start the unit that was stopped, or read the sensor's log; who started it goes on trying.";
 }
 
 /// The number is no code of ours.

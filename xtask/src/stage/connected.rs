@@ -95,7 +95,7 @@ fn bpf_holders() -> BTreeSet<String> {
 }
 
 /// State, code and words of the extension in what `machine show` prints.
-fn extension(shown: &str) -> Option<(String, String, String)> {
+pub(crate) fn extension(shown: &str) -> Option<(String, String, String)> {
     let part = shown.split_once("\"extensions\"")?.1;
     let state = json_text(part, "state")?;
     let words = json_text(part, "message").unwrap_or_default();

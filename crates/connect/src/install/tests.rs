@@ -275,16 +275,35 @@ fn a_sensor_of_others_is_taken_over_and_not_doubled() {
     std::fs::set_permissions(layout.foreign_sensor(), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::create_dir_all(layout.sensor_state()).unwrap();
     std::fs::write(layout.sensor_state().join(SENSOR_IDENTITY), "{\"device\":\"old\"}").unwrap();
+    nix::unistd::mkfifo(&layout.sensor_state().join("never"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let state = layout.sensor_state();
+    let start = || {
+        let mut command = std::process::Command::new(layout.foreign_sensor());
+        command.arg("run").arg("--state-dir").arg(&state).spawn().unwrap()
+    };
+    let mut first = start();
     let mut installer = machine.open(&bytes);
     obey(&mut installer, 1, &signed(&bytes, "1.0"), Deed::Install).unwrap();
     let report = installer.report().unwrap();
     assert_eq!((report.version.as_str(), report.device_id.as_str(), report.adopted), ("9.9", "old", true));
+    assert!(report.healthy);
     assert_eq!((installer.source().fetched, installer.keeper.running_count()), (0, 0));
     assert!(!layout.versions().exists());
+
+    // It is not ours to start: that it ended is told, by a connector that was started anew too.
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let mut installer = machine.open(&bytes);
+    installer.resume();
+    installer.tick();
+    assert_eq!(installer.report().unwrap().code, u32::from(ExtensionCode::SensorStopped.number()));
+    // Off-boarding ends it, and leaves the program to who brought it.
+    let mut second = start();
+    obey(&mut installer, 2, &nothing(), Deed::Offboard).unwrap();
+    assert!(second.try_wait().unwrap().is_some(), "it was ended");
+    assert!(layout.foreign_sensor().exists() && !layout.sensor_state().exists());
 }
 
-/// Kills the connector at every step, before and after the step's work, of an install over an older version, of one
-/// that fails, and of off-boarding; the next start finishes or undoes it.
 /// How many run, once as many as are expected do: a program that was just started has no command line for a moment.
 fn running(keeper: &Keeper, expected: usize) -> usize {
     for _ in 0..200 {
@@ -296,6 +315,8 @@ fn running(keeper: &Keeper, expected: usize) -> usize {
     keeper.running_count()
 }
 
+/// Kills the connector at every step, before and after the step's work, of an install over an older version, of one
+/// that fails, and of off-boarding; the next start finishes or undoes it.
 #[test]
 fn a_kill_at_any_step_is_finished_or_undone_at_the_next_start() {
     let (old, new, ill) = (package_of(&script(true)), package_of(&(script(true) + "#2\n")), package_of(&script(false)));

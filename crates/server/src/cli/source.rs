@@ -187,7 +187,7 @@ async fn run_now(name: &str, no_wait: bool, client: &Client, printer: &Printer) 
         show(name, client, printer).await?;
         return match now.source.outcome {
             Some(SourceOutcome::Succeeded) => Ok(()),
-            _ => Err(CliError::Failed(format!("{}: {}", now.source.message, now.source.fix))),
+            _ => Err(CliError::Document { message: now.source.message, hint: now.source.fix }),
         };
     }
     Err(CliError::Failed(format!(

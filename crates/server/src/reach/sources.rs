@@ -485,12 +485,18 @@ impl Reach {
 
     /// Removes a source; its machines stay.
     pub async fn source_delete(&self, name: &str) -> Result<(), ReachError> {
-        self.remove("DELETE FROM reach_sources WHERE tenant_id = $1 AND name = $2", name, "source").await?;
-        let instances = "DELETE FROM reach_instances WHERE tenant_id = $1 AND source = $2";
-        match self.remove(instances, name, "instance").await {
-            Ok(()) | Err(ReachError::Unknown(_)) => Ok(()),
-            Err(error) => Err(error),
+        let mut tx = self.shared.db.write().await?;
+        let mut gone = 0;
+        // The last one is the source itself.
+        for sql in [
+            "DELETE FROM reach_instances WHERE tenant_id = $1 AND source = $2",
+            "DELETE FROM reach_sources WHERE tenant_id = $1 AND name = $2",
+        ] {
+            let query = sqlx::query(sql).bind(self.tenant()).bind(name.to_owned());
+            gone = query.execute(tx.conn()).await?.rows_affected();
         }
+        tx.commit().await?;
+        if gone == 0 { Err(ReachError::Unknown("source")) } else { Ok(()) }
     }
 }
 

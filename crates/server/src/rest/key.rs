@@ -8,7 +8,7 @@
 //! tenant's lake unreadable at once.
 
 use crate::db::Sealer;
-use crate::identity::keys::{private_file_write, write_private};
+use crate::identity::keys::{folder_of, private_file_write, write_private};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use garrison_lake::{LakeError, LakeKey};
@@ -220,9 +220,7 @@ impl TenantKey {
             wrapped_with: wrapping.id().to_owned(),
             key: STANDARD.encode(wrapping.seal_blob(&purpose(tenant.as_str()), &secret)?),
         };
-        if let Some(folder) = path.parent() {
-            private_folder(folder)?;
-        }
+        private_folder(folder_of(path))?;
         let text = serde_json::to_vec_pretty(&file).unwrap_or_default();
         write_private(path, &text).map_err(KeyError::io("write", path))?;
         Ok(Self(secret))
@@ -255,7 +253,7 @@ impl TenantKey {
         file.write_all(&vec![0; usize::try_from(length).unwrap_or_default()]).map_err(failed())?;
         file.sync_all().map_err(failed())?;
         std::fs::remove_file(path).map_err(failed())?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()).map_err(failed())
+        File::open(folder_of(path))?.sync_all().map_err(failed())
     }
 }
 
