@@ -253,7 +253,7 @@ impl TenantKey {
         file.write_all(&vec![0; usize::try_from(length).unwrap_or_default()]).map_err(failed())?;
         file.sync_all().map_err(failed())?;
         std::fs::remove_file(path).map_err(failed())?;
-        File::open(folder_of(path))?.sync_all().map_err(failed())
+        File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(failed())
     }
 }
 
