@@ -324,6 +324,10 @@ impl Way {
     }
 }
 
+/// The connector's unit as packages bring it, and what its program is there.
+const PACKAGED_UNIT: &str = include_str!("../../../../packaging/systemd/garrison-connect.service");
+const PACKAGED_PROGRAM: &str = "/usr/bin/garrison-connect";
+
 /// Lays the program at its place; one that is the same stays, since it may be running.
 pub(super) fn place_script(from: &str, to: &str) -> String {
     format!("if cmp -s {from} {to}; then rm -f {from}; else mv -f {from} {to}; fi; ")
@@ -333,12 +337,10 @@ pub(super) fn place_script(from: &str, to: &str) -> String {
 /// machine that is not connected; what is off-boarded removes it.
 pub(super) fn start_script(directory: &str) -> String {
     let program = quoted(&format!("{directory}/garrison-connect"));
-    let unit = format!(
-        "[Unit]\nDescription=Garrison connector\nAfter=network-online.target\nWants=network-online.target\n\
-         ConditionPathExists=/var/lib/garrison-connect/identity.json\n\n\
-         [Service]\nExecStart={directory}/garrison-connect run\nRestart=on-failure\nRestartSec=5\n\
-         RestartPreventExitStatus=3\n\n[Install]\nWantedBy=multi-user.target\n"
-    );
+    // The package's, which names a document that is not laid here.
+    let unit = PACKAGED_UNIT.replace(PACKAGED_PROGRAM, &format!("{directory}/garrison-connect"));
+    let lines = unit.lines().filter(|line| !line.starts_with("Documentation="));
+    let unit: String = lines.flat_map(|line| [line, "\n"]).collect();
     format!(
         "set -e; if [ -d /run/systemd/system ]; then printf %s {} > /etc/systemd/system/garrison-connect.service; \
          systemctl daemon-reload; systemctl enable --now garrison-connect.service; \
@@ -364,6 +366,14 @@ mod tests {
     fn words_of_a_shell_stay_words() {
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("it's; rm -rf $HOME"), r"'it'\''s; rm -rf $HOME'");
+    }
+
+    #[test]
+    fn the_unit_is_the_packages_with_the_program_that_was_laid() {
+        let script = start_script("/opt/garrison/connect");
+        assert!(script.contains("\nExecStart=/opt/garrison/connect/garrison-connect run\n"), "{script}");
+        assert!(script.contains("\nNoNewPrivileges=yes\n") && !script.contains(PACKAGED_PROGRAM));
+        assert!(!script.contains("Documentation="));
     }
 
     #[test]
