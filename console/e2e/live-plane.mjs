@@ -175,6 +175,13 @@ test('the usage page shows the hour', {
   const script = `import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],timeout=20)\nn=c.execute(sys.argv[2]).rowcount\nc.commit()\nprint(n)`;
   // The server marks the minute twice a minute.
   const end = Date.now() + WAIT;
+  const begun = page.locator('.tile', { hasText: 'begun, counted' });
+  while (!(await begun.isVisible())) {
+    assert.ok(Date.now() < end, 'the hour that has begun is not shown');
+    await page.goto(`${base}/usage`);
+    await page.locator('.tile').first().waitFor();
+    await new Promise((done) => setTimeout(done, 1_000));
+  }
   let moved = 0;
   while (moved === 0 && Date.now() < end) {
     moved = Number(execFileSync('python3', ['-c', script, process.env.GARRISON_DATABASE, sql]).toString());

@@ -223,6 +223,7 @@ test('cost is shown by day, by machine and in all; prices and seats are changed'
     .locator('[data-total]')
     .getByText(/^[\d,.]+ EUR$/)
     .waitFor();
+  await page.locator('.tile', { hasText: 'begun, counted' }).getByText('9', { exact: true }).waitFor();
   await page.getByText('Cost by day (EUR)').waitFor();
   await page.locator('.usage-table tr', { hasText: 'srv-00' }).getByText(/EUR$/).first().waitFor();
   await page.getByRole('tab', { name: 'Price sheets' }).click();

@@ -364,13 +364,15 @@ function moneyMock(state, usage) {
       cost: paid.toFixed(6),
     }));
     const total = all.reduce((sum, i) => sum + Number(i.cost), 2.3).toFixed(6);
-    return { currency: 'EUR', items: all, ingest: { megabytes: 1000, cost: '2.300000' }, total };
+    return { currency: 'EUR', items: all, ingest: { megabytes: 1000, cost: '2.300000' }, runningHours: 9, total };
   };
   return (method, [room, id], query, body, names) => {
     if (room === 'usage' && id === 'cost') {
       if (state.noMoney) return gone();
       return ok(
-        state.noUsage ? { currency: 'EUR', items: [], total: '0.000000' } : cost(query.get('by') ?? 'day', names),
+        state.noUsage
+          ? { currency: 'EUR', items: [], runningHours: 0, total: '0.000000' }
+          : cost(query.get('by') ?? 'day', names),
       );
     }
     if (room === 'price-sheets') {

@@ -23,6 +23,8 @@ export interface CostReport {
   currency?: string | null;
   items: CostLine[];
   ingest?: { megabytes: number; cost: string };
+  /** Machine-hours that have begun and are in no line yet. */
+  runningHours?: number;
   total: string;
 }
 

@@ -293,6 +293,7 @@ export const usage = {
   hours: 'Machine-hours',
   trial: 'of a trial, free',
   billed: 'to be billed',
+  running: 'begun, counted two minutes after the hour',
   machines: 'machines',
   byDay: 'Hours by day',
   bySubscription: 'By subscription',

@@ -101,6 +101,7 @@ function Hours({ from, to, cost }: { from: string; to: string; cost: CostReport 
   );
   const offset = (cost?.items ?? []).reduce((all, line) => all + line.offset, 0);
   const unpriced = (cost?.items ?? []).reduce((all, line) => all + (line.unpriced ?? 0), 0);
+  const running = cost?.runningHours ?? 0;
   const currency = cost?.currency;
   const steps = days.map((d) => d.slice(5));
   return (
@@ -110,6 +111,7 @@ function Hours({ from, to, cost }: { from: string; to: string; cost: CostReport 
         <Figure value={sum.trial} name={t('usage.trial')} />
         <Figure value={sum.hours - sum.trial - offset} name={t('usage.billed')} />
         {offset > 0 && <Figure value={offset} name={t('usage.offset')} />}
+        {running > 0 && <Figure value={running} name={t('usage.running')} />}
         {cost && currency && (
           <div className="tile" data-total>
             <span className="tile-number">{amount(cost.total, currency)}</span>

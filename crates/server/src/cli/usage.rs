@@ -177,6 +177,12 @@ async fn cost(report: Report, client: &Client, printer: &Printer) -> Result<(), 
     if found.ingest.megabytes > 0 {
         printer.line(&format!("ingest beyond the allowance: {} MB, {}", found.ingest.megabytes, found.ingest.cost));
     }
+    if found.running_hours > 0 {
+        eprintln!(
+            "{} machine-hour(s) have begun and count two minutes after their hour has ended",
+            found.running_hours
+        );
+    }
     printer.line(&format!("total {} {}", found.total, found.currency.as_deref().map(clean).unwrap_or_default()));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What protected hours cost: the ledger's rows at the price that was in force in each hour.
 
+use super::hour::HOUR;
 use super::money::Money;
 use super::prices::{Meter, Prices};
 use super::{Metering, MeteringError, day_text, span};
@@ -81,6 +82,9 @@ pub struct CostReport {
     pub items: Vec<CostLine>,
     /// What was taken in beyond the allowance.
     pub ingest: IngestCost,
+    /// Machine-hours that have begun and are in no line yet: an hour is settled two minutes after its end.
+    #[serde(default)]
+    pub running_hours: i64,
     /// Cost of all lines and of ingest: decimal text with six places.
     #[schema(value_type = String)]
     pub total: Money,
@@ -287,7 +291,22 @@ impl Metering {
         }
         let total = items.iter().map(|i| i.cost).sum::<Money>() + ingest.cost;
         let currency = self.prices(tenant).await?.currency().map(str::to_owned);
-        Ok(CostReport { currency, items, ingest, total })
+        let running_hours = self.running_hours(tenant, (from, to)).await?;
+        Ok(CostReport { currency, items, ingest, running_hours, total })
+    }
+
+    /// Machine-hours with a mark that are not settled: every mark is billable.
+    async fn running_hours(&self, tenant: &TenantId, (from, to): (Micros, Micros)) -> Result<i64, MeteringError> {
+        let sql = "SELECT COUNT(*) AS hours FROM (SELECT DISTINCT machine_id, hour FROM metering_marks \
+                   WHERE tenant_id = $1 AND hour >= $2 AND hour <= $3) AS begun";
+        let row = sqlx::query(sql)
+            .bind(tenant.as_str())
+            .bind(from.0.div_euclid(HOUR))
+            // The hour in which the span ends has begun too.
+            .bind(to.0.saturating_sub(1).div_euclid(HOUR))
+            .fetch_one(self.db.pool())
+            .await?;
+        Ok(row.try_get("hours")?)
     }
 }
 

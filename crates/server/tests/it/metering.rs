@@ -207,10 +207,13 @@ async fn money(house: &House) {
         }
         house.sample(start + hour * HOUR).await;
     }
-    assert_eq!(metering.settle(Micros(start + 3 * HOUR)).await.unwrap(), 6);
     let span = (Micros(start), Micros(start + 2 * HOUR));
     let cost = async |by| metering.cost(&house.plane, tenant, span, by, Micros(start)).await.unwrap();
+    let begun = cost(UsageBy::Plan).await;
+    assert_eq!((begun.items.len(), begun.running_hours), (0, 6), "{begun:?}");
+    assert_eq!(metering.settle(Micros(start + 3 * HOUR)).await.unwrap(), 6);
     let bill = cost(UsageBy::Plan).await;
+    assert_eq!(bill.running_hours, 0, "an hour is either settled or running");
     let line = &bill.items[0];
     assert_eq!((line.units, line.offset, line.trial, line.unpriced), (6, 2, 0, 0), "{bill:?}");
     assert_eq!((line.list_cost.to_string(), line.cost.to_string()), ("0.151644".to_owned(), "0.101096".to_owned()));
