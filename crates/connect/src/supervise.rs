@@ -183,6 +183,7 @@ impl Keeper {
     pub fn start(&mut self) -> Result<(), Failure> {
         let program = Layout::program(&self.layout.current());
         self.wanted = Some(program.clone());
+        self.forget_look();
         self.restart.reset();
         self.restart_at = None;
         self.ended = 0;
@@ -206,8 +207,14 @@ impl Keeper {
         self.stop().and_then(|()| self.start())
     }
 
+    /// What was found wrong before belongs to a sensor that ran before.
+    fn forget_look(&mut self) {
+        (self.looked, self.told) = (None, None);
+    }
+
     /// Looks after a sensor that others installed and start.
     pub fn watch_foreign(&mut self) {
+        self.forget_look();
         self.wanted = Some(self.layout.foreign_sensor());
     }
 

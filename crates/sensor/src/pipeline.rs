@@ -63,9 +63,6 @@ pub struct RunSettings {
     pub observe: ObserveSettings,
 }
 
-/// The part of the health that says whether it sees.
-const SIGHT: &str = "sight";
-
 /// The current boot.
 pub fn boot_id() -> Result<BootId, RunError> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(io("read the boot id"))?;
@@ -87,8 +84,6 @@ pub fn run(config: &Config, settings: &RunSettings, stop: &watch::Receiver<bool>
     let identity = Identity::load(&config.state_dir)?;
     let boot = boot_id()?;
     let status = Arc::new(Status::new(now()));
-    // Until it sees, it is not well: who installed it waits for that before the version before is given up.
-    status.issue(SIGHT, Some("it has just been started and does not see yet".to_owned()));
     let limits = SpoolLimits::new(config.spool_bytes_max, config.spool_shed);
     let (spool, recovered) = Spool::open(&config.state_dir.join("spool"), &boot, limits, now())?;
     let spool = Arc::new(spool);
@@ -252,7 +247,6 @@ impl Hot {
             tracing::warn!(%problem, "observation policy");
         }
         self.status.set_sight(info);
-        self.status.issue(SIGHT, None);
         let mut budget = Budget::new(config.cpu_permille_max, config.memory_bytes_max);
         let mut measured = (self.begun.elapsed(), cpu_time());
         let mut losses = observer.losses();

@@ -226,11 +226,16 @@ impl Status {
 
     /// All of it as JSON, with the field names of `mdatp health` where they mean the same.
     pub fn health(&self, facts: &Facts, now: Micros) -> serde_json::Value {
-        let issues = self.issues();
+        let mut issues = self.issues();
         let (connection, content, sight, spool, hashes) = {
             let w = self.words();
             (w.connection.clone(), w.content.clone(), w.sight.clone(), w.spool.clone(), w.hashes)
         };
+        // Only here: who installed it waits for its eyes before the version before is given up, while for the server a
+        // start is no finding.
+        if sight.subsystem.is_empty() {
+            issues.push("it has just been started and does not see yet".to_owned());
+        }
         let content_age = (content.taken > 0).then(|| now.millis_since(Micros(content.taken)) / 60_000);
         serde_json::json!({
             "healthy": issues.is_empty(),
@@ -318,6 +323,9 @@ mod tests {
     #[test]
     fn issues_come_and_go_by_part() {
         let status = Status::new(Micros(0));
+        assert_eq!(status.health(&Facts::default(), Micros(1))["healthy"], false, "it does not see yet");
+        assert!(status.issues().is_empty(), "which is no finding for the server");
+        status.set_sight(SightInfo { subsystem: "none".to_owned(), ..SightInfo::default() });
         assert!(status.issue("uplink", Some("down".into())));
         assert!(!status.issue("uplink", Some("down".into())), "nothing new");
         assert_eq!(status.health(&Facts::default(), Micros(1))["healthy"], false);

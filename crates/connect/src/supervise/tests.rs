@@ -104,6 +104,9 @@ fn a_unit_that_was_stopped_or_keeps_ending_is_told_and_one_that_is_well_again_is
     let told = look(&mut keeper).unwrap();
     assert!(told.contains("systemctl start garrison-sensor.service"), "{told}");
     assert!(keeper.tick().is_some(), "between two looks the answer stays");
+    machine.state("active", 0);
+    keeper.start().unwrap();
+    assert_eq!(keeper.tick().map(|f| f.to_string()), None, "and goes when the sensor is started");
 
     machine.state("active", 3);
     assert_eq!(look(&mut keeper), None, "it ended a few times and is well");
